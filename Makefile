@@ -82,13 +82,10 @@ compose-test: ## play the same scenario against docker compose, with two engines
 .PHONY: lint
 lint: lint-go lint-proto lint-generated lint-modules lint-dead lint-scripts ## run all checks of the source
 
-# What a module's packages are, if it has any: go complains about patterns that match nothing.
-packages = $$(go -C $(1) list ./... 2>/dev/null)
-
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint
 	@for m in $(MODULES); do \
-	  [ -n "$(call packages,$$m)" ] || continue; \
+	  pkgs=$$(go -C $$m list ./...); [ -n "$$pkgs" ] || continue; \
 	  echo "golangci-lint $$m"; (cd $$m && $(BIN)/golangci-lint run ./...); \
 	done
 
@@ -106,7 +103,7 @@ lint-generated: $(BIN)/buf $(BIN)/protoc-gen-go
 .PHONY: lint-modules
 lint-modules:
 	@for m in $(MODULES); do \
-	  [ -n "$(call packages,$$m)" ] || continue; \
+	  pkgs=$$(go -C $$m list ./...); [ -n "$$pkgs" ] || continue; \
 	  echo "go.mod, build and vet $$m"; \
 	  $(if $(wildcard services/cmd/sluice/*.go),GOWORK=off go -C $$m mod tidy -diff;) \
 	  GOWORK=off go -C $$m build ./...; \

@@ -5,9 +5,8 @@ cd "$(dirname "$0")/.."
 
 patterns=()
 for module in "$@"; do
-  if [ -n "$(go list "./$module/..." 2>/dev/null)" ]; then
-    patterns+=("./$module/...")
-  fi
+  packages=$(go list "./$module/...")
+  if [ -n "$packages" ]; then patterns+=("./$module/..."); fi
 done
 [ "${#patterns[@]}" -gt 0 ] || exit 0
 
