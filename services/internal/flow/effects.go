@@ -1,0 +1,185 @@
+package flow
+
+import (
+	"github.com/sluiceflow/sluice/pkg/subject"
+	"github.com/sluiceflow/sluice/pkg/token"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// Effects are what a commit asks of the world, as far as the state still wants
+// it. Emitting them twice is harmless.
+type Effects struct {
+	// Invocations of attempts that began and still run. Token and webhook URL
+	// are for the shell to fill in.
+	Invocations []*sluicev1.Invocation
+	// Marks are what Redis should be told about tokens.
+	Marks []Mark
+	// Timer is the flow's earliest deadline in Unix nanoseconds; 0 means none.
+	Timer int64
+	// Ended is true when the commit ended the flow: its timer goes.
+	Ended bool
+	// Retired is true when the history up to and with the commit is to be purged.
+	Retired bool
+}
+
+// A MarkKind says what has become of a token.
+type MarkKind int
+
+const (
+	// Closed means that no outcome of the token counts any more.
+	Closed MarkKind = iota + 1
+	// Decided means that the outcome with the mark's digest stands.
+	Decided
+	// Superseded means that failures of the mark's attempt and of those
+	// before it come too late.
+	Superseded
+)
+
+// A Mark is what Redis should be told about one token: only where the gateway's
+// own record would answer wrongly, so an ordinary success makes none.
+type Mark struct {
+	Claims  token.Claims
+	Kind    MarkKind
+	Digest  []byte // of a Decided outcome
+	Success bool   // of a Decided outcome
+	Attempt uint32 // that is Superseded
+}
+
+// Effects returns what the commit c of this flow asks for. It is a function of
+// the commit's events and the state now, which may be past c.
+func (s *State) Effects(c *sluicev1.Commit) Effects {
+	var fx Effects
+	for _, e := range c.GetEvents() {
+		switch e.GetKind().(type) {
+		case *sluicev1.Event_WorkStarted:
+			if inv := s.invocation(e); inv != nil {
+				fx.Invocations = append(fx.Invocations, inv)
+			}
+		case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
+			fx.Ended = true
+			fx.Marks = append(fx.Marks, s.closeOpen()...)
+		case *sluicev1.Event_FlowRetired:
+			fx.Retired = true
+		default:
+			if mark, ok := s.mark(e); ok {
+				fx.Marks = append(fx.Marks, mark)
+			}
+		}
+	}
+	fx.Timer, _ = s.NextDeadline()
+	return fx
+}
+
+// invocation returns the call that work_started asks for, unless the attempt is
+// over by now.
+func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
+	i, it := s.item(e.GetStepId(), e.GetItem())
+	if it == nil || s.Final() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
+		it.Attempt != e.GetAttempt() || it.Generation != e.GetGeneration() {
+		return nil
+	}
+	st, def := &s.Steps[i], s.Plan.Steps[i].Proto
+	arguments := make(map[string][]byte, len(st.Inputs))
+	for name, value := range st.Inputs {
+		arguments[name] = value
+	}
+	for name, value := range it.Inputs {
+		arguments[name] = value
+	}
+	return &sluicev1.Invocation{
+		FlowId: s.ID,
+		Work: &sluicev1.WorkRef{
+			Run: s.Run, StepId: e.GetStepId(), Item: e.GetItem(), Generation: it.Generation, Attempt: it.Attempt,
+		},
+		Type:             def.GetType(),
+		Arguments:        arguments,
+		Endpoint:         def.GetEndpoint(),
+		CallTimeoutMs:    def.GetCallTimeoutMs(),
+		DeadlineNs:       it.Deadline,
+		Labels:           s.Labels,
+		ParentFlowId:     s.ParentFlow,
+		ParentStepId:     s.ParentStep,
+		RegistryRevision: def.GetRegistryRevision(),
+		HasCredentials:   def.GetHasCredentials(),
+	}
+}
+
+// mark returns what Redis should be told after an event of a work item.
+func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
+	i, it := s.item(e.GetStepId(), e.GetItem())
+	if it == nil || e.Item == nil {
+		return Mark{}, false
+	}
+	m := Mark{Claims: s.claims(i, e.GetItem(), e.GetGeneration())}
+	switch k := e.GetKind().(type) {
+	case *sluicev1.Event_WorkSucceeded:
+		if !k.WorkSucceeded.GetContested() {
+			return Mark{}, false
+		}
+	case *sluicev1.Event_WorkFailed, *sluicev1.Event_CompletionIgnored:
+	case *sluicev1.Event_RetryScheduled:
+		m.Kind, m.Attempt = Superseded, e.GetAttempt()
+		return m, true
+	default:
+		return Mark{}, false
+	}
+	return s.standing(m, it, e.GetGeneration())
+}
+
+// standing completes a mark with what has become of a work item's token, and
+// reports false while it is open.
+func (s *State) standing(m Mark, it *Item, generation uint32) (Mark, bool) {
+	switch {
+	case len(it.digest) > 0 && it.Generation == generation:
+		m.Kind, m.Digest, m.Success = Decided, it.digest, it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED
+	case it.final() || s.Final() || it.Generation != generation:
+		m.Kind = Closed
+	default:
+		return Mark{}, false
+	}
+	return m, true
+}
+
+// Standing returns what has become of the token of a work item, and reports
+// false while it is open or where there is no such item.
+func (s *State) Standing(work *sluicev1.WorkRef) (Mark, bool) {
+	i, it := s.item(work.GetStepId(), work.GetItem())
+	if it == nil || work.GetRun() != s.Run {
+		return Mark{}, false
+	}
+	return s.standing(Mark{Claims: s.claims(i, work.GetItem(), work.GetGeneration())}, it, work.GetGeneration())
+}
+
+// closeOpen closes the tokens that were handed out and have no outcome.
+func (s *State) closeOpen() []Mark {
+	var marks []Mark
+	for i := range s.Steps {
+		for j := range s.Steps[i].Items {
+			if it := &s.Steps[i].Items[j]; it.Attempt > 0 && !it.final() {
+				marks = append(marks, Mark{
+					Claims: s.claims(i, uint32(j), it.Generation), //nolint:gosec // far fewer than 2^32 work items
+					Kind:   Closed,
+				})
+			}
+		}
+	}
+	return marks
+}
+
+// Kind returns the kind of subject that a commit is published on.
+func Kind(c *sluicev1.Commit) subject.Kind {
+	kind := subject.KindAdvanced
+	for _, e := range c.GetEvents() {
+		switch e.GetKind().(type) {
+		case *sluicev1.Event_FlowCompleted:
+			kind = subject.KindCompleted
+		case *sluicev1.Event_FlowFailed:
+			kind = subject.KindFailed
+		case *sluicev1.Event_FlowCanceled:
+			kind = subject.KindCanceled
+		case *sluicev1.Event_FlowRetired:
+			kind = subject.KindRetired
+		}
+	}
+	return kind
+}

@@ -1,0 +1,81 @@
+package flow
+
+import (
+	"fmt"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// applyWork changes one work item, its step's counters and its deadline.
+func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64) error {
+	st, it := &s.Steps[i], &s.Steps[i].Items[j]
+	switch k := e.GetKind().(type) {
+	case *sluicev1.Event_WorkStarted:
+		return s.applyWorkStarted(i, j, e, values, at)
+	case *sluicev1.Event_WorkSucceeded:
+		outputs, err := resolveAll(values, k.WorkSucceeded.GetOutputs())
+		if err != nil {
+			return fmt.Errorf("%w: work_succeeded: %w", ErrMalformed, err)
+		}
+		it.Outputs = outputs
+		st.settle(it, sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED, k.WorkSucceeded.GetDigest(), at)
+	case *sluicev1.Event_WorkFailed:
+		it.Error = k.WorkFailed.GetError()
+		st.failed++
+		st.settle(it, sluicev1.WorkStatus_WORK_STATUS_FAILED, k.WorkFailed.GetDigest(), at)
+	case *sluicev1.Event_WorkNotCompleted:
+		it.notCompletedBy(k.WorkNotCompleted.GetError())
+		if digest := k.WorkNotCompleted.GetDigest(); len(digest) > 0 {
+			if len(it.notCompleted) == maxSeen {
+				it.notCompleted = it.notCompleted[1:]
+			}
+			it.notCompleted = append(it.notCompleted, seen{digest: string(digest), attempt: e.GetAttempt()})
+		}
+	case *sluicev1.Event_WorkTimedOut:
+		it.notCompletedBy("no outcome in time")
+	case *sluicev1.Event_RetryScheduled:
+		it.NextRetry = k.RetryScheduled.GetNextRetryAtNs()
+		it.RetryCount = k.RetryScheduled.GetRetryCount()
+		s.arm(i, j)
+	case *sluicev1.Event_CompletionIgnored:
+		it.ignored = append(it.ignored, seen{digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt()})
+	default:
+		return fmt.Errorf("%w: %T is no event of a work item that this release knows", ErrMalformed, k)
+	}
+	return nil
+}
+
+func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, at int64) error {
+	st, it := &s.Steps[i], &s.Steps[i].Items[j]
+	inputs, err := resolveAll(values, e.GetWorkStarted().GetInputs())
+	if err != nil {
+		return fmt.Errorf("%w: work_started: %w", ErrMalformed, err)
+	}
+	if it.Status == sluicev1.WorkStatus_WORK_STATUS_PENDING {
+		st.active++
+		st.next = max(st.next, j+1)
+		it.Started, it.Inputs = at, inputs
+	}
+	it.Status = sluicev1.WorkStatus_WORK_STATUS_ACTIVE
+	it.Token, it.Attempt, it.Generation = e.GetToken(), e.GetAttempt(), e.GetGeneration()
+	it.Deadline, it.NextRetry = e.GetWorkStarted().GetDeadlineNs(), 0
+	s.arm(i, j)
+	return nil
+}
+
+// settle gives the work item its outcome and its slot back.
+func (st *Step) settle(it *Item, status sluicev1.WorkStatus, digest []byte, at int64) {
+	it.Status, it.Completed, it.digest = status, at, digest
+	it.Deadline, it.NextRetry = 0, 0
+	if status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED {
+		it.Error = ""
+	}
+	st.active--
+	st.ended++
+}
+
+// notCompletedBy ends the running attempt without an outcome. The work item
+// keeps its slot: it is not done.
+func (it *Item) notCompletedBy(reason string) {
+	it.Status, it.Error, it.Deadline = sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED, reason, 0
+}

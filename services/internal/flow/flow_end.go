@@ -1,0 +1,106 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// checkGoals ends the flow once its goals say so. A failed goal fails it at
+// once, whatever else still runs.
+func (t *Turn) checkGoals() {
+	reached := true
+	for _, i := range t.s.Plan.Goals {
+		switch st := &t.s.Steps[i]; st.Status {
+		case sluicev1.StepStatus_STEP_STATUS_FAILED:
+			t.fail(fmt.Sprintf("goal %q failed: %s", t.s.Plan.Steps[i].ID, st.Error))
+			return
+		case sluicev1.StepStatus_STEP_STATUS_COMPLETED, sluicev1.StepStatus_STEP_STATUS_SKIPPED:
+		case sluicev1.StepStatus_STEP_STATUS_PENDING, sluicev1.StepStatus_STEP_STATUS_ACTIVE,
+			sluicev1.StepStatus_STEP_STATUS_UNSPECIFIED:
+			reached = false
+		}
+	}
+	if reached {
+		t.complete()
+	}
+}
+
+func (t *Turn) complete() {
+	result, omitted := t.result()
+	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowCompleted{FlowCompleted: &sluicev1.FlowCompleted{
+		Result:  t.values.refs(result),
+		Omitted: omitted,
+	}}})
+}
+
+// result is what the goals give, as far as it fits into one message.
+func (t *Turn) result() (result map[string]json.RawMessage, omitted []string) {
+	result = map[string]json.RawMessage{}
+	left := t.env.ArgumentBytes
+	add := func(name string) {
+		attribute, ok := t.s.Attributes[name]
+		if _, twice := result[name]; twice || !ok {
+			return
+		}
+		if left -= len(name) + len(attribute.Value); left < 0 {
+			omitted = append(omitted, name)
+			return
+		}
+		result[name] = attribute.Value
+	}
+	for _, i := range t.s.Plan.Goals {
+		for _, output := range t.s.Plan.Steps[i].Outputs {
+			add(output.Name)
+		}
+	}
+	return result, omitted
+}
+
+func (t *Turn) fail(reason string) {
+	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowFailed{FlowFailed: &sluicev1.FlowFailed{Error: reason}}})
+}
+
+// end writes the ending. Nothing of an ended flow acts any more: its open work
+// items have no outcome, and what comes for them is recorded and not applied.
+func (t *Turn) end(ending *sluicev1.Event) {
+	t.emit(ending)
+	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowDeactivated{FlowDeactivated: &sluicev1.FlowDeactivated{}}})
+}
+
+// cancelFlow ends a running flow because somebody asked for it.
+func (t *Turn) cancelFlow(c *sluicev1.CancelFlow) Verdict {
+	if t.s.Final() {
+		return Verdict{Reply: &sluicev1.Reply{
+			Code:   sluicev1.ReplyCode_REPLY_CODE_CONFLICT,
+			Detail: fmt.Sprintf("flow %q is %s already", t.s.ID, StatusName(t.s.Status)),
+		}}
+	}
+	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowCanceled{FlowCanceled: &sluicev1.FlowCanceled{
+		Reason: c.GetReason(), By: c.GetBy(),
+	}}})
+	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}
+}
+
+// retireFlow marks an ended flow's history for the purge. Commands of the flow
+// that may still be delivered would start it again once nothing knows of them,
+// so it waits for their acks.
+func (t *Turn) retireFlow(c *sluicev1.RetireFlow, at Position) Verdict {
+	byHand := c.GetEndingRevision() == 0
+	switch {
+	case !t.s.Final() && byHand:
+		return Verdict{Reply: &sluicev1.Reply{
+			Code:   sluicev1.ReplyCode_REPLY_CODE_CONFLICT,
+			Detail: fmt.Sprintf("flow %q still runs; cancel it first", t.s.ID),
+		}}
+	case t.s.Retired:
+		return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_REPEATED}}
+	case !t.s.Final(), !byHand && t.s.EndedRevision != c.GetEndingRevision():
+		return Verdict{} // it ended again since, and that ending will grow old too
+	case len(t.cause) > 0, t.s.folded.above(t.env.Floor, at.Sequence):
+		return Verdict{Kind: Postponed}
+	}
+	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowRetired{FlowRetired: &sluicev1.FlowRetired{By: c.GetBy()}}})
+	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}
+}

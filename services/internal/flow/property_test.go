@@ -1,0 +1,307 @@
+package flow_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+)
+
+// drawPlan draws steps in layers: a step takes what steps before it give, so
+// that there is no cycle, as registration sees to.
+func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
+	var given []string
+	for i := range rapid.IntRange(1, 6).Draw(t, "steps") {
+		id := fmt.Sprintf("s%d", i)
+		options := []stepOption{work(func(w *sluicev1.WorkConfig) {
+			w.MaxRetries = rapid.Int32Range(-1, 2).Draw(t, "retries")
+			w.TimeoutMs = rapid.SampledFrom([]int64{0, 1000, 60_000}).Draw(t, "timeout")
+			w.BackoffType = sluicev1.BackoffType(rapid.Int32Range(1, 3).Draw(t, "backoff"))
+		})}
+		for _, name := range given {
+			switch rapid.IntRange(0, 4).Draw(t, "use "+name) {
+			case 0:
+				options = append(options, required(name))
+			case 1:
+				options = append(options, optional(name, `"default"`))
+			}
+		}
+		for o := range rapid.IntRange(0, 2).Draw(t, "outputs") {
+			name := fmt.Sprintf("a%d%d", i, o)
+			if len(given) > 0 && rapid.IntRange(0, 3).Draw(t, "shared") == 0 {
+				name = rapid.SampledFrom(given).Draw(t, "output")
+			}
+			if !uses(options, name) {
+				options = append(options, output(name))
+			}
+		}
+		s := step(id, options...)
+		for _, a := range s.GetAttributes() {
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && !slices.Contains(given, a.GetName()) {
+				given = append(given, a.GetName())
+			}
+		}
+		steps = append(steps, s)
+	}
+	var goals []string
+	for _, s := range steps {
+		if rapid.Bool().Draw(t, "goal "+s.GetId()) {
+			goals = append(goals, s.GetId())
+		}
+	}
+	if len(goals) == 0 {
+		goals = []string{steps[len(steps)-1].GetId()}
+	}
+	return planned(t, goals, steps...), steps
+}
+
+func uses(options []stepOption, name string) bool {
+	s := step("", options...)
+	return slices.ContainsFunc(s.GetAttributes(), func(a *sluicev1.StepAttribute) bool { return a.GetName() == name })
+}
+
+func drawOutcome(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Outcome {
+	switch rapid.IntRange(0, 4).Draw(t, "outcome") {
+	case 0:
+		return failed(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "error"))
+	case 1:
+		return notCompleted("busy", rapid.Int64Range(0, 2000).Draw(t, "retry after"))
+	default:
+		var pairs []string
+		for _, a := range s.GetAttributes() {
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && rapid.IntRange(0, 5).Draw(t, "gives") > 0 {
+				pairs = append(pairs, a.GetName(), fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "value")))
+			}
+		}
+		return succeeded(pairs...)
+	}
+}
+
+func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.Command {
+	s := rapid.SampledFrom(steps).Draw(t, "step")
+	attempt := rapid.Uint32Range(1, 3).Draw(t, "attempt")
+	if st := l.step(s.GetId()); len(st.Items) > 0 && rapid.IntRange(0, 2).Draw(t, "now") > 0 {
+		attempt = max(st.Items[0].Attempt, 1)
+	}
+	w := ref(s.GetId(), attempt)
+	switch rapid.IntRange(0, 20).Draw(t, "command") {
+	case 0:
+		return cancel()
+	case 1:
+		return retire(rapid.Uint64Range(0, 4).Draw(t, "ending"))
+	case 2, 3, 4, 5:
+		return wake()
+	case 6, 7, 8:
+		return report(w, drawOutcome(t, s))
+	default:
+		return complete(w, drawOutcome(t, s))
+	}
+}
+
+// possible drops commands that no sender could have made: the step has no work
+// items yet, so it has no token.
+func possible(l *life, cmd *sluicev1.Command) bool {
+	w := cmd.GetCompleteWork().GetWork()
+	if w == nil {
+		w = cmd.GetReportCall().GetWork()
+	}
+	return w == nil || len(l.step(w.GetStepId()).Items) > 0
+}
+
+// Whatever is sent, in whatever order and however often: replay gives the
+// state (life.deliver checks it after each commit), a work item has one outcome,
+// a flow one ending, and what was folded is never folded again.
+func TestAnyCommandsGiveOneOutcome(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		planBytes, steps := drawPlan(t)
+		l := newLife(t)
+		l.do(startFlow(planBytes, nil))
+		var sent []delivery
+		for range rapid.IntRange(1, 60).Draw(t, "rounds") {
+			var batch []delivery
+			for range rapid.IntRange(1, 4).Draw(t, "batch") {
+				if len(sent) > 0 && rapid.IntRange(0, 3).Draw(t, "repeat") == 0 {
+					batch = append(batch, rapid.SampledFrom(sent).Draw(t, "repeated"))
+					continue
+				}
+				if cmd := drawCommand(t, l, steps); possible(l, cmd) {
+					d := delivery{cmd, l.position()}
+					sent, batch = append(sent, d), append(batch, d)
+				}
+			}
+			for i, v := range l.deliver(batch...) {
+				if v.Kind == flow.Impossible {
+					t.Fatalf("%v: impossible: %s", batch[i].cmd, v.Reason)
+				}
+			}
+			if rapid.IntRange(0, 5).Draw(t, "ack") == 0 {
+				l.floor = rapid.Uint64Range(l.floor, l.seq).Draw(t, "floor")
+				sent = slices.DeleteFunc(sent, func(d delivery) bool { return d.at.Sequence <= l.floor })
+			}
+			l.now += rapid.Int64Range(0, 3*second).Draw(t, "time")
+		}
+		checkHistory(t, l)
+	})
+}
+
+// checkHistory looks at the log alone.
+func checkHistory(t *rapid.T, l *life) {
+	outcomes := map[string]int{}
+	endings := 0
+	folded := map[flow.Position]uint64{}
+	for _, c := range l.log {
+		for _, cause := range c.GetCause() {
+			p := flow.Position{Sequence: cause.GetSequence(), Time: cause.GetTimeNs()}
+			if other, twice := folded[p]; twice {
+				t.Fatalf("command %d is folded by revisions %d and %d", p.Sequence, other, c.GetRevision())
+			}
+			folded[p] = c.GetRevision()
+		}
+		for _, e := range c.GetEvents() {
+			switch e.GetKind().(type) {
+			case *sluicev1.Event_WorkSucceeded, *sluicev1.Event_WorkFailed:
+				outcomes[e.GetToken()]++
+				if outcomes[e.GetToken()] > 1 {
+					t.Fatalf("token %s has two outcomes", e.GetToken())
+				}
+			case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
+				endings++
+			case *sluicev1.Event_WorkStarted, *sluicev1.Event_AttributeSet, *sluicev1.Event_StepStarted:
+				if endings > 0 {
+					t.Fatalf("%s after the end", word(e))
+				}
+			}
+		}
+	}
+	if endings > 1 {
+		t.Fatalf("the flow ended %d times", endings)
+	}
+}
+
+// No flow gets stuck: while it runs, some work item has a token out or a
+// deadline set, and once workers answer, it ends.
+func TestNoFlowGetsStuck(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		planBytes, steps := drawPlan(t)
+		l := newLife(t)
+		l.do(startFlow(planBytes, nil))
+		byID := map[string]*sluicev1.PlannedStep{}
+		for _, s := range steps {
+			byID[s.GetId()] = s
+		}
+		for round := 0; !l.state.Final(); round++ {
+			if round > 500 {
+				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
+			}
+			open := openItems(l)
+			next, timer := l.state.NextDeadline()
+			if len(open) == 0 && !timer {
+				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
+			}
+			if timer && (len(open) == 0 || rapid.IntRange(0, 3).Draw(t, "wait") == 0) {
+				l.now = max(l.now, next)
+				l.do(wake())
+				continue
+			}
+			id := rapid.SampledFrom(open).Draw(t, "answered")
+			outcome := drawOutcome(t, byID[id])
+			if round > 60 {
+				outcome = succeeded()
+			}
+			l.do(complete(ref(id, l.step(id).Items[0].Attempt), outcome))
+		}
+		checkHistory(t, l)
+	})
+}
+
+// openItems are the steps with a work item whose attempt runs.
+func openItems(l *life) []string {
+	var open []string
+	for i := range l.state.Steps {
+		for j := range l.state.Steps[i].Items {
+			if l.state.Steps[i].Items[j].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
+				open = append(open, l.state.Plan.Steps[i].ID)
+			}
+		}
+	}
+	return open
+}
+
+// Where each attribute has one provider, the order of answers decides nothing:
+// each step's fate follows from what the steps before it gave.
+func TestAnyOrderGivesOneOutcome(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		steps, fate := drawTree(t)
+		goals := []string{steps[len(steps)-1].GetId()}
+		want := model(steps, fate)
+		for range 2 {
+			l := newLife(t)
+			l.do(startFlow(planned(t, goals, steps...), nil))
+			for !l.state.Final() {
+				open := openItems(l)
+				if len(open) == 0 {
+					t.Fatalf("stuck:\n%s", l.trace())
+				}
+				id := rapid.SampledFrom(open).Draw(t, "answered")
+				l.do(complete(ref(id, 1), fate[id]))
+			}
+			if got := l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_COMPLETED; got != want[goals[0]] {
+				t.Fatalf("the goal completed: %v, the model says %v:\n%s", got, want[goals[0]], l.trace())
+			}
+		}
+	})
+}
+
+// drawTree draws steps whose attributes have one provider each, and what each
+// step's worker will say.
+func drawTree(t *rapid.T) (steps []*sluicev1.PlannedStep, fate map[string]*sluicev1.Outcome) {
+	fate = map[string]*sluicev1.Outcome{}
+	for i := range rapid.IntRange(1, 7).Draw(t, "steps") {
+		id, mine := fmt.Sprintf("s%d", i), fmt.Sprintf("a%d", i)
+		options := []stepOption{output(mine)}
+		for j := range i {
+			switch rapid.IntRange(0, 3).Draw(t, "use") {
+			case 0:
+				options = append(options, required(fmt.Sprintf("a%d", j)))
+			case 1:
+				options = append(options, optional(fmt.Sprintf("a%d", j), ""))
+			}
+		}
+		steps = append(steps, step(id, options...))
+		switch rapid.IntRange(0, 6).Draw(t, "fate") {
+		case 0:
+			fate[id] = failed("no")
+		case 1:
+			fate[id] = succeeded()
+		default:
+			fate[id] = succeeded(mine, "1")
+		}
+	}
+	return steps, fate
+}
+
+// model says which steps would complete if all of them were asked to: by plain
+// recursion over required inputs, with none of the core's bookkeeping.
+func model(steps []*sluicev1.PlannedStep, fate map[string]*sluicev1.Outcome) map[string]bool {
+	completes, gives := map[string]bool{}, map[string]bool{}
+	for _, s := range steps {
+		can := fate[s.GetId()].GetSuccess()
+		for _, a := range s.GetAttributes() {
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED && !gives[a.GetName()] {
+				can = false
+			}
+		}
+		completes[s.GetId()] = can
+		for name := range fate[s.GetId()].GetOutputs() {
+			gives[name] = can
+		}
+	}
+	return completes
+}

@@ -1,0 +1,252 @@
+package flow
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+const (
+	// snapshotEvery bounds how many commits a load has to replay.
+	snapshotEvery = 64
+	// snapshotShare spreads what a snapshot costs over the events since the last
+	// one: a flow that has grown large takes one less often, so that a command
+	// costs the same in a large flow as in a small one.
+	snapshotShare = 4
+)
+
+// snapshotDue reports whether the next commit carries a snapshot.
+func (s *State) snapshotDue() bool {
+	if s.commitsSinceSnapshot < snapshotEvery {
+		return false
+	}
+	size := len(s.Attributes)
+	for i := range s.Steps {
+		size += 1 + len(s.Steps[i].Items)
+	}
+	return s.eventsSinceSnapshot >= size/snapshotShare
+}
+
+// Snapshot returns the state as a message that shares nothing with it but JSON
+// values, which nobody changes.
+func (s *State) Snapshot() *sluicev1.Snapshot {
+	var values valueTable
+	snap := &sluicev1.Snapshot{
+		Revision:      s.Revision,
+		Status:        s.Status,
+		Run:           s.Run,
+		CreatedNs:     s.Created,
+		CompletedNs:   s.Completed,
+		UpdatedNs:     s.Updated,
+		DeadlineNs:    s.Deadline,
+		Plan:          s.planBytes,
+		Labels:        s.Labels,
+		Error:         s.Error,
+		RequestDigest: s.RequestDigest,
+		ParentFlowId:  s.ParentFlow,
+		ParentStepId:  s.ParentStep,
+		CallbackUrl:   s.CallbackURL,
+		Deactivated:   s.Deactivated,
+		Retired:       s.Retired,
+		EndedRevision: s.EndedRevision,
+		Floor:         s.folded.floor,
+		FloorTimeNs:   s.folded.floorTime,
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Attributes)) {
+		attribute := s.Attributes[name]
+		snap.Attributes = append(snap.Attributes, &sluicev1.AttributeState{
+			Name: name, Value: values.ref(attribute.Value), StepId: attribute.Step,
+		})
+	}
+	for i := range s.Steps {
+		snap.Steps = append(snap.Steps, snapshotStep(&s.Steps[i], &values))
+	}
+	for _, c := range s.folded.commands {
+		snap.Folded = append(snap.Folded, &sluicev1.FoldedCommand{
+			Sequence: c.Sequence, TimeNs: c.Time, Kind: c.kind, Revision: c.revision,
+		})
+	}
+	snap.Values = values.list
+	return snap
+}
+
+func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
+	out := &sluicev1.StepState{
+		Status:      st.Status,
+		StartedNs:   st.Started,
+		CompletedNs: st.Completed,
+		Inputs:      values.refs(st.Inputs),
+		Outputs:     values.refs(st.Outputs),
+		Error:       st.Error,
+		Unsatisfied: st.Unsatisfied,
+	}
+	for j := range st.Items {
+		it := &st.Items[j]
+		out.Items = append(out.Items, &sluicev1.WorkState{
+			Status:       it.Status,
+			Token:        it.Token,
+			Attempt:      it.Attempt,
+			Generation:   it.Generation,
+			RetryCount:   it.RetryCount,
+			StartedNs:    it.Started,
+			CompletedNs:  it.Completed,
+			DeadlineNs:   it.Deadline,
+			NextRetryNs:  it.NextRetry,
+			Inputs:       values.refs(it.Inputs),
+			Outputs:      values.refs(it.Outputs),
+			Error:        it.Error,
+			Digest:       it.digest,
+			Ignored:      snapshotSeen(it.ignored),
+			NotCompleted: snapshotSeen(it.notCompleted),
+		})
+	}
+	return out
+}
+
+func snapshotSeen(list []seen) []*sluicev1.IgnoredCompletion {
+	var out []*sluicev1.IgnoredCompletion
+	for _, c := range list {
+		out = append(out, &sluicev1.IgnoredCompletion{Digest: []byte(c.digest), Attempt: c.attempt})
+	}
+	return out
+}
+
+// Restore makes the state that a snapshot was taken of. It returns
+// [ErrMalformed] when the snapshot makes no sense.
+func Restore(id string, snap *sluicev1.Snapshot, plans Plans) (*State, error) {
+	s := New(id, plans)
+	p, err := plans(snap.GetPlan())
+	if err != nil {
+		return nil, fmt.Errorf("%w: plan of a snapshot: %w", ErrMalformed, err)
+	}
+	if len(p.Steps) != len(snap.GetSteps()) {
+		return nil, fmt.Errorf("%w: snapshot of %d steps for a plan of %d", ErrMalformed, len(snap.GetSteps()), len(p.Steps))
+	}
+	s.planBytes, s.Plan = snap.GetPlan(), p
+	s.restoreFlow(snap)
+	if err := s.restoreAttributes(snap); err != nil {
+		return nil, err
+	}
+	s.Steps = make([]Step, len(p.Steps))
+	for i, st := range snap.GetSteps() {
+		if err := s.Steps[i].restore(st, snap.GetValues()); err != nil {
+			return nil, fmt.Errorf("%w: snapshot of step %q: %w", ErrMalformed, p.Steps[i].ID, err)
+		}
+	}
+	s.rebuildDeadlines()
+	return s, nil
+}
+
+func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
+	s.Revision = snap.GetRevision()
+	s.Status = snap.GetStatus()
+	s.Run = snap.GetRun()
+	s.Created, s.Completed, s.Updated = snap.GetCreatedNs(), snap.GetCompletedNs(), snap.GetUpdatedNs()
+	s.Deadline = snap.GetDeadlineNs()
+	s.Labels = snap.GetLabels()
+	s.Error = snap.GetError()
+	s.RequestDigest = snap.GetRequestDigest()
+	s.ParentFlow, s.ParentStep = snap.GetParentFlowId(), snap.GetParentStepId()
+	s.CallbackURL = snap.GetCallbackUrl()
+	s.Deactivated, s.Retired = snap.GetDeactivated(), snap.GetRetired()
+	s.EndedRevision = snap.GetEndedRevision()
+	s.folded.floor, s.folded.floorTime = snap.GetFloor(), snap.GetFloorTimeNs()
+	for _, c := range snap.GetFolded() {
+		s.folded.add(foldedCommand{
+			Position: Position{Sequence: c.GetSequence(), Time: c.GetTimeNs()},
+			revision: c.GetRevision(),
+			kind:     c.GetKind(),
+		})
+	}
+}
+
+func (s *State) restoreAttributes(snap *sluicev1.Snapshot) error {
+	s.Attributes = make(map[string]Attribute, len(snap.GetAttributes()))
+	for _, a := range snap.GetAttributes() {
+		value, err := resolve(snap.GetValues(), a.GetValue())
+		if err != nil {
+			return fmt.Errorf("%w: snapshot of attribute %q: %w", ErrMalformed, a.GetName(), err)
+		}
+		s.Attributes[a.GetName()] = Attribute{Value: value, Step: a.GetStepId()}
+	}
+	return nil
+}
+
+func (st *Step) restore(snap *sluicev1.StepState, values [][]byte) error {
+	var err error
+	st.Status = snap.GetStatus()
+	st.Started, st.Completed = snap.GetStartedNs(), snap.GetCompletedNs()
+	st.Error, st.Unsatisfied = snap.GetError(), snap.GetUnsatisfied()
+	if st.Inputs, err = resolveAll(values, snap.GetInputs()); err != nil {
+		return err
+	}
+	if st.Outputs, err = resolveAll(values, snap.GetOutputs()); err != nil {
+		return err
+	}
+	if st.Status != sluicev1.StepStatus_STEP_STATUS_PENDING && st.Started != 0 {
+		st.Items = make([]Item, len(snap.GetItems()))
+	}
+	for j, it := range snap.GetItems() {
+		if j >= len(st.Items) {
+			return fmt.Errorf("%d work items of a step that has not started", len(snap.GetItems()))
+		}
+		if err := st.Items[j].restore(it, values); err != nil {
+			return fmt.Errorf("work item %d: %w", j, err)
+		}
+		st.count(j)
+	}
+	return nil
+}
+
+// count takes a restored work item into the step's counters.
+func (st *Step) count(j int) {
+	switch it := &st.Items[j]; it.Status {
+	case sluicev1.WorkStatus_WORK_STATUS_UNSPECIFIED, sluicev1.WorkStatus_WORK_STATUS_PENDING:
+		return
+	case sluicev1.WorkStatus_WORK_STATUS_ACTIVE, sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED:
+		st.active++
+	case sluicev1.WorkStatus_WORK_STATUS_FAILED:
+		st.failed++
+		st.ended++
+	case sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED, sluicev1.WorkStatus_WORK_STATUS_COMPENSATING,
+		sluicev1.WorkStatus_WORK_STATUS_COMPENSATED, sluicev1.WorkStatus_WORK_STATUS_COMPENSATION_FAILED:
+		st.ended++
+	}
+	st.next = j + 1
+}
+
+func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
+	*it = Item{
+		Status:       snap.GetStatus(),
+		Token:        snap.GetToken(),
+		Attempt:      snap.GetAttempt(),
+		Generation:   snap.GetGeneration(),
+		RetryCount:   snap.GetRetryCount(),
+		Started:      snap.GetStartedNs(),
+		Completed:    snap.GetCompletedNs(),
+		Deadline:     snap.GetDeadlineNs(),
+		NextRetry:    snap.GetNextRetryNs(),
+		Error:        snap.GetError(),
+		digest:       snap.GetDigest(),
+		ignored:      restoreSeen(snap.GetIgnored()),
+		notCompleted: restoreSeen(snap.GetNotCompleted()),
+	}
+	var err error
+	if it.Inputs, err = resolveAll(values, snap.GetInputs()); err != nil {
+		return fmt.Errorf("inputs: %w", err)
+	}
+	if it.Outputs, err = resolveAll(values, snap.GetOutputs()); err != nil {
+		return fmt.Errorf("outputs: %w", err)
+	}
+	return nil
+}
+
+func restoreSeen(list []*sluicev1.IgnoredCompletion) []seen {
+	var out []seen
+	for _, c := range list {
+		out = append(out, seen{digest: string(c.GetDigest()), attempt: c.GetAttempt()})
+	}
+	return out
+}

@@ -1,0 +1,166 @@
+package flow
+
+import (
+	"encoding/json"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+)
+
+// Plans decodes the bytes of a plan. It must be a function of the bytes alone;
+// the shell hands in one that remembers, since many flows share a plan.
+type Plans func(planBytes []byte) (*plan.Plan, error)
+
+// A State is a flow as its commits made it. The zero Revision means that there
+// is no such flow. All times are Unix nanoseconds by the log's clock; 0 means
+// that it has not come to that.
+type State struct {
+	ID       string
+	Run      uint64 // random; tells the flow from others that had its id
+	Revision uint64 // number of commits
+	Status   sluicev1.FlowStatus
+
+	Created   int64
+	Completed int64
+	Updated   int64
+	Deadline  int64 // when the flow times out; 0 means never
+
+	Labels        map[string]string
+	Error         string
+	RequestDigest []byte // of the request that started it
+	ParentFlow    string
+	ParentStep    string
+	CallbackURL   string
+
+	Plan       *plan.Plan
+	Attributes map[string]Attribute
+	Steps      []Step // in the order of Plan.Steps
+
+	EndedRevision uint64 // revision of the commit that ended the flow; 0 while it runs
+	Deactivated   bool   // ended, and nothing of it can act any more
+	Retired       bool   // its history is about to be purged
+
+	planBytes []byte
+	plans     Plans
+	folded    folded
+	deadlines deadlines
+
+	commitsSinceSnapshot int
+	eventsSinceSnapshot  int
+}
+
+// An Attribute is a named value of a flow. The first one stands.
+type Attribute struct {
+	Value json.RawMessage
+	Step  string // the step that gave it; empty for init
+}
+
+// A Step is one step of the flow's plan.
+type Step struct {
+	Status      sluicev1.StepStatus
+	Started     int64
+	Completed   int64 // when it ended, however it ended
+	Inputs      map[string]json.RawMessage
+	Outputs     map[string]json.RawMessage // undeclared ones too
+	Error       string                     // why it failed or was skipped
+	Unsatisfied []string                   // the inputs that it lacked, sorted
+	Items       []Item                     // in input order
+
+	next   int // the first item that may still be pending
+	active int // items that hold one of the step's parallel slots
+	ended  int // items that succeeded or failed
+	failed int
+}
+
+// An Item is a work item: one token in each generation, one outcome.
+type Item struct {
+	Status     sluicev1.WorkStatus
+	Token      string // its first 8 characters
+	Attempt    uint32 // counts from 1 and never starts again; 0 before the first
+	Generation uint32 // counts retries by hand
+	RetryCount uint32
+	Started    int64 // of the first attempt
+	Completed  int64
+	Deadline   int64 // when the running attempt times out; 0 means never
+	NextRetry  int64 // when the next attempt starts; 0 when none is due
+	Inputs     map[string]json.RawMessage
+	Outputs    map[string]json.RawMessage
+	Error      string // of the last attempt
+
+	digest       []byte // of the payload that was applied; nil when no payload was
+	ignored      []seen
+	notCompleted []seen
+}
+
+// seen is a completion that must not be written down twice.
+type seen struct {
+	digest  string
+	attempt uint32
+}
+
+// maxSeen is how many refused completions of a work item are remembered. What
+// comes past them is counted and no more, so that nobody can fill the log with
+// one token.
+const maxSeen = 16
+
+// New returns the state of a flow that has no commit yet.
+func New(id string, plans Plans) *State {
+	return &State{ID: id, plans: plans}
+}
+
+// Exists reports whether the flow has been started.
+func (s *State) Exists() bool { return s.Revision > 0 || s.Plan != nil }
+
+// Final reports whether the flow has ended.
+func (s *State) Final() bool {
+	switch s.Status {
+	case sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, sluicev1.FlowStatus_FLOW_STATUS_FAILED,
+		sluicev1.FlowStatus_FLOW_STATUS_CANCELED:
+		return true
+	case sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED, sluicev1.FlowStatus_FLOW_STATUS_ACTIVE,
+		sluicev1.FlowStatus_FLOW_STATUS_PAUSED:
+		return false
+	}
+	return false
+}
+
+// final reports whether the step has ended, however it ended.
+func (st *Step) final() bool {
+	return st.Status == sluicev1.StepStatus_STEP_STATUS_COMPLETED ||
+		st.Status == sluicev1.StepStatus_STEP_STATUS_SKIPPED ||
+		st.Status == sluicev1.StepStatus_STEP_STATUS_FAILED
+}
+
+// final reports whether the work item has its outcome.
+func (it *Item) final() bool {
+	return it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED || it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+}
+
+// due returns when the work item needs attention without anybody's message, or
+// 0 for never.
+func (it *Item) due() int64 {
+	switch it.Status {
+	case sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
+		return it.Deadline
+	case sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED:
+		return it.NextRetry
+	case sluicev1.WorkStatus_WORK_STATUS_UNSPECIFIED, sluicev1.WorkStatus_WORK_STATUS_PENDING,
+		sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED, sluicev1.WorkStatus_WORK_STATUS_FAILED,
+		sluicev1.WorkStatus_WORK_STATUS_COMPENSATING, sluicev1.WorkStatus_WORK_STATUS_COMPENSATED,
+		sluicev1.WorkStatus_WORK_STATUS_COMPENSATION_FAILED:
+		return 0
+	}
+	return 0
+}
+
+// item returns the work item with that place in that step, or nil.
+func (s *State) item(step string, place uint32) (int, *Item) {
+	if s.Plan == nil {
+		return 0, nil
+	}
+	i, ok := s.Plan.Index[step]
+	if !ok || int(place) >= len(s.Steps[i].Items) {
+		return 0, nil
+	}
+	return i, &s.Steps[i].Items[place]
+}

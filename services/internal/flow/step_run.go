@@ -1,0 +1,117 @@
+package flow
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// startStep gives the step its inputs and its work items and starts as many of
+// those as may run at once.
+func (t *Turn) startStep(i int) {
+	inputs := t.inputs(i)
+	if size := sizeOf(inputs); size > t.env.ArgumentBytes {
+		t.failStep(i, fmt.Sprintf("inputs of %d bytes are more than an invocation can carry (%d)",
+			size, t.env.ArgumentBytes), nil)
+		return
+	}
+	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepStarted{StepStarted: &sluicev1.StepStarted{
+		Inputs: t.values.refs(inputs), WorkItems: 1,
+	}}}))
+	t.fill(i)
+}
+
+// inputs are the values that the step is called with: an optional one that
+// nobody gave is its default, or left out.
+func (t *Turn) inputs(i int) map[string]json.RawMessage {
+	inputs := map[string]json.RawMessage{}
+	for _, input := range t.s.Plan.Steps[i].Inputs {
+		attribute, ok := t.s.Attributes[input.Name]
+		switch {
+		case ok && awaited(input):
+			inputs[input.Name] = attribute.Value
+		case input.Default != nil:
+			inputs[input.Name] = input.Default
+		}
+	}
+	return inputs
+}
+
+// fill starts pending work items while the step has free slots.
+func (t *Turn) fill(i int) {
+	st := &t.s.Steps[i]
+	slots := max(1, int(t.s.Plan.Steps[i].Proto.GetWork().GetParallelism()))
+	for st.next < len(st.Items) && st.active < slots {
+		t.startAttempt(i, st.next)
+	}
+}
+
+// workEnded goes on with the step after one of its work items had its outcome.
+func (t *Turn) workEnded(i int) {
+	st := &t.s.Steps[i]
+	if st.ended < len(st.Items) {
+		t.fill(i)
+		return
+	}
+	if st.failed > 0 {
+		failed := slices.IndexFunc(st.Items, func(it Item) bool {
+			return it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+		})
+		t.failStep(i, st.Items[failed].Error, nil)
+	} else {
+		t.completeStep(i)
+	}
+	t.advance()
+}
+
+// completeStep sets the attributes that the step declares and that have no
+// value yet: the first one stands.
+func (t *Turn) completeStep(i int) {
+	st := &t.s.Steps[i]
+	outputs := st.Items[0].Outputs
+	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepCompleted{StepCompleted: &sluicev1.StepCompleted{
+		Outputs: t.values.refs(outputs), DurationMs: (t.now - st.Started) / millisecond,
+	}}}))
+	for _, output := range t.s.Plan.Steps[i].Outputs {
+		value, ok := outputs[output.Name]
+		if !ok || t.has(output.Name) {
+			continue
+		}
+		t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_AttributeSet{AttributeSet: &sluicev1.AttributeSet{
+			Key: output.Name, Value: t.values.ref(value),
+		}}}))
+	}
+}
+
+func (t *Turn) failStep(i int, reason string, unsatisfied []string) {
+	var duration int64
+	if started := t.s.Steps[i].Started; started != 0 {
+		duration = (t.now - started) / millisecond
+	}
+	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepFailed{StepFailed: &sluicev1.StepFailed{
+		Error: reason, Unsatisfied: unsatisfied, DurationMs: duration,
+	}}}))
+}
+
+func (t *Turn) skipStep(i int, reason string, unsatisfied []string) {
+	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepSkipped{StepSkipped: &sluicev1.StepSkipped{
+		Reason: reason, Unsatisfied: unsatisfied,
+	}}}))
+}
+
+// stepEvent says which step e is about.
+func (t *Turn) stepEvent(i int, e *sluicev1.Event) *sluicev1.Event {
+	e.StepId = t.s.Plan.Steps[i].ID
+	return e
+}
+
+// workEvent says which work item, in which attempt, e is about.
+func (t *Turn) workEvent(i, j int, e *sluicev1.Event) *sluicev1.Event {
+	it := &t.s.Steps[i].Items[j]
+	place := uint32(j) //nolint:gosec // a step has far fewer than 2^32 work items
+	e.StepId, e.Item = t.s.Plan.Steps[i].ID, &place
+	e.Token, e.Attempt, e.Generation = it.Token, it.Attempt, it.Generation
+	return e
+}

@@ -1,0 +1,329 @@
+package flow_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluiceflow/sluice/pkg/token"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+)
+
+const (
+	second = int64(1_000_000_000)
+	start  = int64(1_800_000_000) * second
+	run    = uint64(0xfeedfacecafebeef)
+)
+
+// tb is what tests, benchmarks and properties have in common.
+type tb interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// stepOption changes a step of a test's plan.
+type stepOption func(*sluicev1.PlannedStep)
+
+func step(id string, options ...stepOption) *sluicev1.PlannedStep {
+	s := &sluicev1.PlannedStep{
+		Id: id, Type: sluicev1.StepType_STEP_TYPE_ASYNC, Endpoint: "http://worker/" + id, CallTimeoutMs: 30_000,
+		Work: &sluicev1.WorkConfig{
+			MaxRetries: 3, BackoffMs: 1000, MaxBackoffMs: 60_000,
+			BackoffType: sluicev1.BackoffType_BACKOFF_TYPE_FIXED, Parallelism: 1, TimeoutMs: 3_600_000,
+		},
+	}
+	for _, o := range options {
+		o(s)
+	}
+	return s
+}
+
+func attribute(name string, role sluicev1.AttributeRole, kind, value string) stepOption {
+	return func(s *sluicev1.PlannedStep) {
+		a := &sluicev1.StepAttribute{Name: name, Role: role, Type: kind}
+		if value != "" {
+			a.Default = []byte(value)
+		}
+		s.Attributes = append(s.Attributes, a)
+	}
+}
+
+func required(name string) stepOption {
+	return attribute(name, sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED, "any", "")
+}
+
+func optional(name, value string) stepOption {
+	return attribute(name, sluicev1.AttributeRole_ATTRIBUTE_ROLE_OPTIONAL, "any", value)
+}
+
+func constant(name, value string) stepOption {
+	return attribute(name, sluicev1.AttributeRole_ATTRIBUTE_ROLE_CONST, "any", value)
+}
+
+func output(name string) stepOption { return typedOutput(name, "any") }
+
+func typedOutput(name, kind string) stepOption {
+	return attribute(name, sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT, kind, "")
+}
+
+func work(change func(*sluicev1.WorkConfig)) stepOption {
+	return func(s *sluicev1.PlannedStep) { change(s.GetWork()) }
+}
+
+// planned serializes a plan of these steps, which are given sorted by id.
+func planned(t tb, goals []string, steps ...*sluicev1.PlannedStep) []byte {
+	t.Helper()
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&sluicev1.Plan{Goals: goals, Steps: steps})
+	if err != nil {
+		t.Fatalf("marshal plan: %v", err)
+	}
+	return b
+}
+
+// A life is a flow with its log, as an engine would drive it.
+type life struct {
+	t       tb
+	state   *flow.State
+	replica *flow.State // made of nothing but the stored commits
+	log     []*sluicev1.Commit
+	now     int64
+	seq     uint64
+	floor   uint64
+}
+
+func newLife(t tb) *life {
+	return &life{t: t, state: flow.New("f", plan.Decode), replica: flow.New("f", plan.Decode), now: start}
+}
+
+// begin starts a life whose flow was started with that plan and init.
+func begin(t *testing.T, planBytes []byte, init map[string]string) *life {
+	t.Helper()
+	l := newLife(t)
+	if v := l.do(startFlow(planBytes, init)); v.Kind != flow.Folded {
+		t.Fatalf("start: verdict %v %s", v.Kind, v.Reason)
+	}
+	return l
+}
+
+func startFlow(planBytes []byte, init map[string]string) *sluicev1.Command {
+	values := map[string][]byte{}
+	for name, value := range init {
+		values[name] = []byte(value)
+	}
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_StartFlow{StartFlow: &sluicev1.StartFlow{
+		Plan: planBytes, Init: values, RequestDigest: []byte("request"),
+	}}}
+}
+
+// mint makes tokens that nobody checks here.
+func mint(c token.Claims) string {
+	return fmt.Sprintf("%-4.4s%04x", c.StepID, c.Item+1000*c.Generation)
+}
+
+func (l *life) env() flow.Env {
+	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint}
+}
+
+// position is where the next command is stored.
+func (l *life) position() flow.Position {
+	l.seq++
+	return flow.Position{Sequence: l.seq, Time: l.now}
+}
+
+// do folds one new command into a commit of its own.
+func (l *life) do(cmd *sluicev1.Command) flow.Verdict {
+	l.t.Helper()
+	return l.deliver(delivery{cmd, l.position()})[0]
+}
+
+type delivery struct {
+	cmd *sluicev1.Command
+	at  flow.Position
+}
+
+// deliver folds commands into one commit, stores it, and checks that replay and
+// snapshot agree with what was decided.
+func (l *life) deliver(batch ...delivery) []flow.Verdict {
+	l.t.Helper()
+	turn := l.state.Begin(l.env())
+	var verdicts []flow.Verdict
+	for _, d := range batch {
+		verdicts = append(verdicts, turn.Apply(d.cmd, d.at))
+	}
+	commit := turn.Commit()
+	if commit == nil {
+		return verdicts
+	}
+	stored := reparse(l.t, commit)
+	l.log = append(l.log, stored)
+	if snap := stored.GetSnapshot(); snap != nil && !proto.Equal(snap, l.replica.Snapshot()) {
+		l.t.Fatalf("revision %d: the snapshot is not the state before it", stored.GetRevision())
+	}
+	if err := l.replica.Replay(stored); err != nil {
+		l.t.Fatalf("replay: %v", err)
+	}
+	l.agree()
+	return verdicts
+}
+
+// agree compares the state with its replica and with one that is restored.
+func (l *life) agree() {
+	l.t.Helper()
+	want := l.state.Snapshot()
+	if got := l.replica.Snapshot(); !proto.Equal(got, want) {
+		l.t.Fatalf("replay differs from state\nreplay: %v\nstate:  %v", got, want)
+	}
+	restored, err := flow.Restore("f", reparse(l.t, want), plan.Decode)
+	if err != nil {
+		l.t.Fatalf("restore: %v", err)
+	}
+	if got := restored.Snapshot(); !proto.Equal(got, want) {
+		l.t.Fatalf("restored differs from state\nrestored: %v\nstate:    %v", got, want)
+	}
+	for name, s := range map[string]*flow.State{"replica": l.replica, "restored": restored} {
+		got, _ := s.NextDeadline()
+		if now, _ := l.state.NextDeadline(); got != now {
+			l.t.Fatalf("next deadline of the %s is %d, of the state %d", name, got, now)
+		}
+	}
+	if got, _ := l.state.NextDeadline(); got != soonest(l.state) {
+		l.t.Fatalf("next deadline is %d, but the items say %d", got, soonest(l.state))
+	}
+}
+
+// soonest is NextDeadline by looking at everything.
+func soonest(s *flow.State) int64 {
+	var min int64
+	see := func(at int64) {
+		if at != 0 && (min == 0 || at < min) {
+			min = at
+		}
+	}
+	if s.Final() {
+		return 0
+	}
+	see(s.Deadline)
+	for i := range s.Steps {
+		for j := range s.Steps[i].Items {
+			see(s.Steps[i].Items[j].Deadline)
+			see(s.Steps[i].Items[j].NextRetry)
+		}
+	}
+	return min
+}
+
+func reparse[M proto.Message](t tb, m M) M {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatalf("marshal: %v", err)
+	}
+	out, ok := m.ProtoReflect().New().Interface().(M)
+	if !ok {
+		t.Fatalf("no new message of %T", m)
+	}
+	if err := proto.Unmarshal(b, out); err != nil {
+		t.Fatalf("unmarshal: %v", err)
+	}
+	return out
+}
+
+func ref(stepID string, attempt uint32) *sluicev1.WorkRef {
+	return &sluicev1.WorkRef{Run: run, StepId: stepID, Attempt: attempt}
+}
+
+func complete(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_CompleteWork{
+		CompleteWork: &sluicev1.CompleteWork{Work: w, Outcome: o},
+	}}
+}
+
+func report(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_ReportCall{
+		ReportCall: &sluicev1.ReportCall{Work: w, Outcome: o},
+	}}
+}
+
+func wake() *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{}}}
+}
+
+func cancel() *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_CancelFlow{CancelFlow: &sluicev1.CancelFlow{Reason: "asked"}}}
+}
+
+func retire(ending uint64) *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_RetireFlow{
+		RetireFlow: &sluicev1.RetireFlow{EndingRevision: ending},
+	}}
+}
+
+// succeeded is an outcome with outputs given as name, JSON, name, JSON.
+func succeeded(pairs ...string) *sluicev1.Outcome {
+	o := &sluicev1.Outcome{Success: true, Outputs: map[string][]byte{}, Digest: []byte("ok" + strings.Join(pairs, "|"))}
+	for i := 0; i < len(pairs); i += 2 {
+		o.Outputs[pairs[i]] = []byte(pairs[i+1])
+	}
+	return o
+}
+
+func failed(reason string) *sluicev1.Outcome {
+	return &sluicev1.Outcome{Error: reason, Digest: []byte("failed" + reason)}
+}
+
+func notCompleted(reason string, retryAfterMS int64) *sluicev1.Outcome {
+	return &sluicev1.Outcome{
+		Error: reason, NotCompleted: true, RetryAfterMs: retryAfterMS, Digest: []byte("not" + reason),
+	}
+}
+
+// step returns the step of the flow with that id.
+func (l *life) step(id string) *flow.Step {
+	l.t.Helper()
+	i, ok := l.state.Plan.Index[id]
+	if !ok {
+		l.t.Fatalf("no step %q", id)
+	}
+	return &l.state.Steps[i]
+}
+
+// trace is the log's events as words, one commit a line.
+func (l *life) trace() string {
+	var lines []string
+	for _, c := range l.log {
+		var words []string
+		for _, e := range c.GetEvents() {
+			words = append(words, word(e))
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func word(e *sluicev1.Event) string {
+	m := e.ProtoReflect()
+	name := string(m.WhichOneof(m.Descriptor().Oneofs().ByName("kind")).Name())
+	switch {
+	case e.GetAttributeSet() != nil:
+		return name + ":" + e.GetAttributeSet().GetKey()
+	case e.GetAttempt() > 0:
+		return fmt.Sprintf("%s:%s#%d", name, e.GetStepId(), e.GetAttempt())
+	case e.GetStepId() != "":
+		return name + ":" + e.GetStepId()
+	default:
+		return name
+	}
+}
+
+func jsonOf(values map[string]json.RawMessage) string {
+	b, err := json.Marshal(values)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}

@@ -1,0 +1,52 @@
+package flow
+
+import (
+	"fmt"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// maxDue bounds the deadlines that one command settles, so that ten thousand
+// retries due together do not make one message of them. The rest stays due, and
+// the timer that follows from the commit is due at once.
+const maxDue = 500
+
+// wake settles the deadlines that are due by the log's clock.
+func (t *Turn) wake() Verdict {
+	for range maxDue {
+		d, ok := t.s.earliest()
+		if !ok || d.at > t.now {
+			break
+		}
+		t.settleDeadline(d)
+	}
+	return Verdict{}
+}
+
+func (t *Turn) settleDeadline(d deadline) {
+	switch {
+	case d.step == flowDeadline:
+		t.fail(fmt.Sprintf("the flow did not end within %d ms", (t.s.Deadline-t.s.Created)/millisecond))
+	case t.s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
+		t.timeOut(d.step, d.item)
+	default:
+		t.startAttempt(d.step, d.item)
+	}
+}
+
+// expire settles the deadlines that an outcome has to be judged against: the
+// flow's, and that of the attempt that runs. It costs the same however many
+// others are due.
+func (t *Turn) expire(i, j int, at int64) {
+	if t.s.Final() {
+		return
+	}
+	if t.s.Deadline != 0 && t.s.Deadline <= at {
+		t.settleDeadline(deadline{at: t.s.Deadline, step: flowDeadline})
+		return
+	}
+	it := &t.s.Steps[i].Items[j]
+	if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Deadline != 0 && it.Deadline <= at {
+		t.timeOut(i, j)
+	}
+}

@@ -1,0 +1,149 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// completeWork decides a completion. It is judged at the time it was stored, so
+// that an engine that was away does not time out what came in time.
+func (t *Turn) completeWork(c *sluicev1.CompleteWork, at Position) Verdict {
+	work, outcome := c.GetWork(), c.GetOutcome()
+	if work == nil || outcome == nil || len(outcome.GetDigest()) == 0 {
+		return Verdict{Kind: Impossible, Reason: "completion without work item, outcome or digest"}
+	}
+	if work.GetRun() != t.s.Run {
+		return Verdict{Kind: Absent} // of an earlier flow with this id
+	}
+	i, it := t.s.item(work.GetStepId(), work.GetItem())
+	if it == nil {
+		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("step %q has no work item %d", work.GetStepId(), work.GetItem())}
+	}
+	if it.knows(outcome.GetDigest(), max(work.GetAttempt(), 1)) {
+		return Verdict{}
+	}
+	t.expire(i, int(work.GetItem()), at.Time)
+	if reason := t.refusal(it, work, outcome); reason != "" {
+		t.ignore(i, work, outcome, reason)
+		return Verdict{}
+	}
+	t.applyOutcome(i, int(work.GetItem()), outcome, outcome.GetDigest(), c.GetContested())
+	return Verdict{}
+}
+
+// reportCall decides what the dispatcher says about a call. What comes too late
+// is dropped: nobody was told that it counts. It is no payload of the token, so
+// its digest is not kept.
+func (t *Turn) reportCall(c *sluicev1.ReportCall, at Position) Verdict {
+	work, outcome := c.GetWork(), c.GetOutcome()
+	if work == nil || outcome == nil {
+		return Verdict{Kind: Impossible, Reason: "report without work item or outcome"}
+	}
+	if work.GetRun() != t.s.Run {
+		return Verdict{Kind: Absent}
+	}
+	i, it := t.s.item(work.GetStepId(), work.GetItem())
+	if it == nil {
+		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("step %q has no work item %d", work.GetStepId(), work.GetItem())}
+	}
+	t.expire(i, int(work.GetItem()), at.Time)
+	if t.refusal(it, work, outcome) == "" {
+		t.applyOutcome(i, int(work.GetItem()), outcome, nil, false)
+	}
+	return Verdict{}
+}
+
+// refusal says why an outcome does not count, or nothing when it does. A success
+// counts from whichever attempt; a failure only from the one that runs.
+func (t *Turn) refusal(it *Item, work *sluicev1.WorkRef, outcome *sluicev1.Outcome) string {
+	attempt := max(work.GetAttempt(), 1)
+	switch {
+	case work.GetGeneration() != it.Generation:
+		return "the work item was retried by hand since"
+	case it.final():
+		return fmt.Sprintf("the work item %s already", WorkStatusName(it.Status))
+	case t.s.Final():
+		return fmt.Sprintf("the flow is %s", StatusName(t.s.Status))
+	case it.Attempt == 0:
+		return "the work item has not started"
+	case outcome.GetSuccess():
+		return ""
+	case attempt < it.Attempt, it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED:
+		return fmt.Sprintf("attempt %d is superseded", attempt)
+	case attempt > it.Attempt:
+		return fmt.Sprintf("attempt %d has not started", attempt)
+	default:
+		return ""
+	}
+}
+
+// ignore writes down that an outcome with a valid token was not applied, once
+// for each payload and attempt, and not without limit.
+func (t *Turn) ignore(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome, reason string) {
+	if len(t.s.Steps[i].Items[work.GetItem()].ignored) >= maxSeen {
+		return
+	}
+	e := t.workEvent(i, int(work.GetItem()), &sluicev1.Event{Kind: &sluicev1.Event_CompletionIgnored{
+		CompletionIgnored: &sluicev1.CompletionIgnored{
+			Reason: reason, Digest: outcome.GetDigest(), Outcome: outcomeName(outcome),
+		},
+	}})
+	e.Attempt, e.Generation = max(work.GetAttempt(), 1), work.GetGeneration()
+	t.emit(e)
+}
+
+func outcomeName(o *sluicev1.Outcome) string {
+	switch {
+	case o.GetSuccess():
+		return "succeeded"
+	case o.GetNotCompleted():
+		return "not_completed"
+	default:
+		return "failed"
+	}
+}
+
+// knows reports whether an equal payload was applied or ignored before.
+func (it *Item) knows(digest []byte, attempt uint32) bool {
+	if len(it.digest) > 0 && bytes.Equal(it.digest, digest) {
+		return true
+	}
+	same := func(s seen) bool { return s.attempt == attempt && s.digest == string(digest) }
+	return slices.ContainsFunc(it.ignored, same) || slices.ContainsFunc(it.notCompleted, same)
+}
+
+// applyOutcome gives a work item what its attempt came to.
+func (t *Turn) applyOutcome(i, j int, outcome *sluicev1.Outcome, digest []byte, contested bool) {
+	switch {
+	case outcome.GetSuccess():
+		t.succeed(i, j, outcome, digest, contested)
+	case outcome.GetNotCompleted():
+		t.notCompleted(i, j, outcome, digest)
+	default:
+		t.failWork(i, j, outcome.GetError(), digest)
+	}
+}
+
+func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, contested bool) {
+	outputs := make(map[string]json.RawMessage, len(outcome.GetOutputs()))
+	for name, value := range outcome.GetOutputs() {
+		outputs[name] = value
+	}
+	for _, output := range t.s.Plan.Steps[i].Outputs {
+		if value, ok := outputs[output.Name]; ok && !output.Type.Accepts(value) {
+			t.failWork(i, j, fmt.Sprintf("output %q is not of type %s", output.Name, output.Type), digest)
+			return
+		}
+	}
+	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkSucceeded{WorkSucceeded: &sluicev1.WorkSucceeded{
+		Outputs:    t.values.refs(outputs),
+		Digest:     digest,
+		DurationMs: (t.now - t.s.Steps[i].Items[j].Started) / millisecond,
+		Contested:  contested,
+	}}}))
+	t.workEnded(i)
+}

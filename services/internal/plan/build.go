@@ -1,0 +1,288 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sluiceflow/sluice/pkg/step"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// Registered is a step of the registry.
+type Registered struct {
+	Definition step.Definition
+	// Revision is the definition's sequence in the registry.
+	Revision uint64
+}
+
+// Defaults stand for what definitions leave out. Times are milliseconds.
+type Defaults struct {
+	MaxRetries       int32
+	BackoffMS        int64
+	MaxBackoffMS     int64
+	BackoffType      sluicev1.BackoffType
+	StepTimeoutMS    int64
+	AttemptTimeoutMS int64 // -1 means no limit
+}
+
+// UnknownGoalError names goals that no registered step has as its id.
+type UnknownGoalError struct{ Goals []string }
+
+func (e *UnknownGoalError) Error() string { return "unknown goals: " + strings.Join(e.Goals, ", ") }
+
+// MissingInputsError names the inputs that neither init nor any step gives.
+type MissingInputsError struct{ Inputs []string }
+
+func (e *MissingInputsError) Error() string {
+	return "missing inputs: " + strings.Join(e.Inputs, ", ")
+}
+
+// InitTypeError says that a value of init is not of the type that a step takes.
+type InitTypeError struct {
+	Attribute string
+	Want      step.Type
+	Step      string
+}
+
+func (e *InitTypeError) Error() string {
+	return fmt.Sprintf("init.%s is not of type %s, as step %q takes it", e.Attribute, e.Want, e.Step)
+}
+
+// Build plans a flow: from the goals it walks backward through the inputs that
+// init does not give, to every step that outputs them and can itself be
+// satisfied. It returns [*UnknownGoalError], [*MissingInputsError] or
+// [*InitTypeError] for a request that cannot be planned.
+func Build(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
+	b := newBuilder(steps, init)
+	if err := b.checkGoals(goals); err != nil {
+		return nil, err
+	}
+	b.reach()
+	b.walk(goals)
+	if missing := b.missing(goals); len(missing) > 0 {
+		return nil, &MissingInputsError{missing}
+	}
+	if err := b.checkInit(); err != nil {
+		return nil, err
+	}
+	return b.plan(goals, d)
+}
+
+// builder is one planning.
+type builder struct {
+	byID      map[string]*Registered
+	providers map[string][]string // attribute to the steps that output it
+	init      map[string]json.RawMessage
+
+	can      map[string]bool // step: all its required inputs can be there
+	chosen   map[string]bool
+	required map[string]bool // inputs that nothing in the plan gives
+	satisfy  map[string]bool // steps whose outputs init gives
+	lacking  map[string][]string
+}
+
+func newBuilder(steps []Registered, init map[string]json.RawMessage) *builder {
+	b := &builder{
+		byID: make(map[string]*Registered, len(steps)), providers: map[string][]string{}, init: init,
+		can: map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
+		satisfy: map[string]bool{}, lacking: map[string][]string{},
+	}
+	for i := range steps {
+		s := &steps[i]
+		b.byID[s.Definition.ID] = s
+		for name, a := range s.Definition.Attributes {
+			if a.Role == step.RoleOutput {
+				b.providers[name] = append(b.providers[name], s.Definition.ID)
+			}
+		}
+	}
+	return b
+}
+
+func (b *builder) checkGoals(goals []string) error {
+	var unknown []string
+	for _, g := range goals {
+		if b.byID[g] == nil {
+			unknown = append(unknown, g)
+		}
+	}
+	if len(unknown) > 0 {
+		return &UnknownGoalError{unknown}
+	}
+	return nil
+}
+
+// reach finds the steps that can run: each required input is given by init or by
+// a step that can. It goes forward from what needs nothing, so that a circle of
+// steps that need each other is not taken for one that can.
+func (b *builder) reach() {
+	open := map[string]int{}
+	waiting := map[string][]string{}
+	have := map[string]bool{}
+	var ready []string
+	for id, s := range b.byID {
+		for name, a := range s.Definition.Attributes {
+			if _, given := b.init[name]; a.Role == step.RoleRequired && !given {
+				open[id]++
+				waiting[name] = append(waiting[name], id)
+			}
+		}
+		if open[id] == 0 {
+			ready = append(ready, id)
+		}
+	}
+	for len(ready) > 0 {
+		id := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		b.can[id] = true
+		for name, a := range b.byID[id].Definition.Attributes {
+			if a.Role != step.RoleOutput || have[name] {
+				continue
+			}
+			have[name] = true
+			for _, next := range waiting[name] {
+				if open[next]--; open[next] == 0 {
+					ready = append(ready, next)
+				}
+			}
+		}
+	}
+}
+
+// walk chooses the goals and whatever they can be fed by.
+func (b *builder) walk(goals []string) {
+	stack := slices.Clone(goals)
+	isGoal := map[string]bool{}
+	for _, g := range goals {
+		isGoal[g] = true
+	}
+	for len(stack) > 0 {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if b.chosen[id] {
+			continue
+		}
+		if !isGoal[id] && b.satisfied(id) {
+			b.satisfy[id] = true
+			continue
+		}
+		b.chosen[id] = true
+		for name, a := range b.byID[id].Definition.Attributes {
+			if a.Role != step.RoleRequired && a.Role != step.RoleOptional {
+				continue
+			}
+			if _, given := b.init[name]; given {
+				continue
+			}
+			for _, provider := range b.providers[name] {
+				if provider == id {
+					continue
+				}
+				if b.can[provider] {
+					stack = append(stack, provider)
+				} else {
+					b.lacking[provider] = b.unreached(provider)
+				}
+			}
+		}
+	}
+	b.needed()
+}
+
+// needed finds the inputs that the chosen steps take and none of them gives.
+func (b *builder) needed() {
+	gives := map[string]bool{}
+	for id := range b.chosen {
+		for name, a := range b.byID[id].Definition.Attributes {
+			if a.Role == step.RoleOutput {
+				gives[name] = true
+			}
+		}
+	}
+	for id := range b.chosen {
+		for name, a := range b.byID[id].Definition.Attributes {
+			if a.Role == step.RoleRequired && !gives[name] {
+				b.required[name] = true
+			}
+		}
+	}
+}
+
+// satisfied reports whether init gives all outputs of a step that has some.
+func (b *builder) satisfied(id string) bool {
+	outputs := 0
+	for name, a := range b.byID[id].Definition.Attributes {
+		if a.Role != step.RoleOutput {
+			continue
+		}
+		outputs++
+		if _, given := b.init[name]; !given {
+			return false
+		}
+	}
+	return outputs > 0
+}
+
+// unreached lists the required inputs of a step that nobody can give.
+func (b *builder) unreached(id string) []string {
+	var names []string
+	for name, a := range b.byID[id].Definition.Attributes {
+		if _, given := b.init[name]; a.Role != step.RoleRequired || given {
+			continue
+		}
+		if !slices.ContainsFunc(b.providers[name], func(p string) bool { return b.can[p] }) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// missing lists the inputs without which a goal can never run.
+func (b *builder) missing(goals []string) []string {
+	names := map[string]bool{}
+	seen := map[string]bool{}
+	var visit func(id string)
+	visit = func(id string) {
+		if seen[id] || b.can[id] {
+			return
+		}
+		seen[id] = true
+		for _, name := range b.unreached(id) {
+			if len(b.providers[name]) == 0 {
+				names[name] = true
+				continue
+			}
+			found := len(names)
+			for _, provider := range b.providers[name] {
+				visit(provider)
+			}
+			if len(names) == found { // its providers wait for each other
+				names[name] = true
+			}
+		}
+	}
+	for _, g := range goals {
+		visit(g)
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// checkInit compares what is given with the types that the plan's steps take.
+func (b *builder) checkInit() error {
+	for _, id := range slices.Sorted(maps.Keys(b.chosen)) {
+		attributes := b.byID[id].Definition.Attributes
+		for _, name := range slices.Sorted(maps.Keys(attributes)) {
+			a := attributes[name]
+			value, given := b.init[name]
+			if !given || a.Role == step.RoleConst || a.Type == "" || a.Type.Accepts(value) {
+				continue
+			}
+			return &InitTypeError{name, a.Type, id}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package plan_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/sluiceflow/sluice/pkg/step"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+)
+
+// registered makes a step of words: "a" requires a, "a?" takes a as optional,
+// ">a" outputs a; "a:number" says the type too.
+func registered(id string, words ...string) plan.Registered {
+	d := step.Definition{ID: id, Type: step.KindAsync, HTTP: &step.HTTP{Endpoint: "http://h/" + id}, Attributes: map[string]step.Attribute{}}
+	for _, w := range words {
+		name, kind, _ := strings.Cut(w, ":")
+		a := step.Attribute{Role: step.RoleRequired, Type: step.Type(kind)}
+		switch {
+		case strings.HasPrefix(name, ">"):
+			name, a.Role = name[1:], step.RoleOutput
+		case strings.HasSuffix(name, "?"):
+			name, a.Role = name[:len(name)-1], step.RoleOptional
+		}
+		d.Attributes[name] = a
+	}
+	return plan.Registered{Definition: d, Revision: 7}
+}
+
+func defaults() plan.Defaults {
+	return plan.Defaults{
+		MaxRetries: 10, BackoffMS: 1000, MaxBackoffMS: 60_000, BackoffType: sluicev1.BackoffType_BACKOFF_TYPE_EXPONENTIAL,
+		StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000,
+	}
+}
+
+func initOf(names ...string) map[string]json.RawMessage {
+	init := map[string]json.RawMessage{}
+	for _, n := range names {
+		init[n] = json.RawMessage(`1`)
+	}
+	return init
+}
+
+func ids(p *sluicev1.Plan) string {
+	var list []string
+	for _, s := range p.GetSteps() {
+		list = append(list, s.GetId())
+	}
+	return strings.Join(list, " ")
+}
+
+func TestPlanning(t *testing.T) {
+	t.Parallel()
+	chain := []plan.Registered{
+		registered("a", "seed", ">x"), registered("b", "x", ">y"), registered("c", "y", "hint?", ">z"),
+		registered("hinter", ">hint"), registered("unrelated", ">u"), registered("never", "nobody", ">y"),
+	}
+	for name, tt := range map[string]struct {
+		goals, init                         []string
+		steps, required, satisfied, missing string
+	}{
+		"backward from the goal":              {[]string{"c"}, []string{"seed"}, "a b c hinter", "seed", "", "never:nobody"},
+		"a step whose outputs init gives":     {[]string{"c"}, []string{"y"}, "c hinter", "y", "", ""},
+		"a goal that init gives still runs":   {[]string{"a"}, []string{"seed", "x"}, "a", "seed", "", ""},
+		"one goal feeds another":              {[]string{"b", "a"}, []string{"seed"}, "a b", "seed", "", ""},
+		"an optional input brings its givers": {[]string{"c"}, []string{"y", "hint"}, "c", "y", "", ""},
+	} {
+		p, err := plan.Build(chain, tt.goals, initOf(tt.init...), defaults())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var missing []string
+		for _, m := range p.GetMissing() {
+			missing = append(missing, m.GetStepId()+":"+strings.Join(m.GetInputs(), ","))
+		}
+		got := []string{ids(p), strings.Join(p.GetRequired(), " "), strings.Join(p.GetSatisfied(), " "), strings.Join(missing, " ")}
+		if want := []string{tt.steps, tt.required, tt.satisfied, tt.missing}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		text, err := proto.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decoded, err := plan.Decode(text); err != nil || len(decoded.Goals) != len(tt.goals) {
+			t.Errorf("%s: the plan does not decode: %v", name, err)
+		}
+	}
+}
+
+func TestSatisfiedStepsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{registered("goal", "x", "w", ">out"), registered("two", ">x", ">w"), registered("one", ">w", ">v")}
+	p, err := plan.Build(steps, []string{"goal"}, initOf("x"), defaults())
+	if err != nil || ids(p) != "goal one two" {
+		t.Errorf("steps %q (%v): w is still needed", ids(p), err)
+	}
+	p, err = plan.Build([]plan.Registered{registered("goal", "w", ">out"), registered("mid", "x", ">w"), registered("two", ">x", ">v")},
+		[]string{"goal"}, initOf("x"), defaults())
+	if err != nil || ids(p) != "goal mid" {
+		t.Errorf("steps %q (%v)", ids(p), err)
+	}
+}
+
+func TestWhatCannotBePlanned(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{
+		registered("a", "seed:number", ">x"), registered("b", "x", "other", ">y"),
+		registered("p", "q", ">r"), registered("q", "r", ">q"),
+	}
+	_, err := plan.Build(steps, []string{"b", "nope", "none"}, nil, defaults())
+	if e, ok := errors.AsType[*plan.UnknownGoalError](err); !ok || !slices.Equal(e.Goals, []string{"nope", "none"}) {
+		t.Errorf("unknown goals: %v", err)
+	}
+	_, err = plan.Build(steps, []string{"b"}, nil, defaults())
+	if e, ok := errors.AsType[*plan.MissingInputsError](err); !ok || !slices.Equal(e.Inputs, []string{"other", "seed"}) {
+		t.Errorf("missing inputs: %v", err)
+	}
+	_, err = plan.Build(steps, []string{"p"}, nil, defaults())
+	if _, ok := errors.AsType[*plan.MissingInputsError](err); !ok {
+		t.Errorf("steps that need each other: %v", err)
+	}
+	_, err = plan.Build(steps, []string{"a"}, map[string]json.RawMessage{"seed": []byte(`"1"`)}, defaults())
+	if e, ok := errors.AsType[*plan.InitTypeError](err); !ok || e.Attribute != "seed" {
+		t.Errorf("init of another type: %v", err)
+	}
+}
+
+func TestDefaultsAreFilledIn(t *testing.T) {
+	t.Parallel()
+	plain, given := registered("plain", ">x"), registered("given", ">y")
+	given.Definition.WorkConfig = &step.WorkConfig{BackoffMS: new(int64(500)), BackoffType: "fixed", TimeoutMS: -1, Parallelism: 4}
+	given.Definition.HTTP = &step.HTTP{Endpoint: "http://h", Timeout: 5, Secret: "whsec_x"}
+	p, err := plan.Build([]plan.Registered{plain, given}, []string{"plain", "given"}, nil, defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, d := p.GetSteps()[0], p.GetSteps()[1]
+	if w := d.GetWork(); w.GetMaxRetries() != 10 || w.GetBackoffMs() != 1000 || w.GetTimeoutMs() != 86_400_000 || d.GetCallTimeoutMs() != 30_000 || w.GetParallelism() != 1 {
+		t.Errorf("without work_config: %v, call timeout %d", w, d.GetCallTimeoutMs())
+	}
+	if w := g.GetWork(); w.GetMaxRetries() != 0 || w.GetBackoffMs() != 500 || w.GetMaxBackoffMs() != 60_000 || w.GetTimeoutMs() != 0 ||
+		w.GetParallelism() != 4 || w.GetBackoffType() != sluicev1.BackoffType_BACKOFF_TYPE_FIXED {
+		t.Errorf("with work_config: %v", w)
+	}
+	if !g.GetHasCredentials() || g.GetCallTimeoutMs() != 5 || g.GetRegistryRevision() != 7 || strings.Contains(string(g.GetDefinition()), "whsec_") {
+		t.Errorf("planned step %v", g)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	if err := plan.Check([]plan.Registered{registered("a", "x:number", ">y:string"), registered("b", "y:string", ">z"), registered("c", "y:any")}); err != nil {
+		t.Errorf("steps that go together: %v", err)
+	}
+	for name, steps := range map[string][]plan.Registered{
+		"types differ":          {registered("a", ">x:number"), registered("b", "x:string")},
+		"a circle":              {registered("a", "x", ">y"), registered("b", "y", ">x")},
+		"a circle by optionals": {registered("a", "x?", ">y"), registered("b", "y?", ">z"), registered("c", "z", ">x")},
+	} {
+		e, ok := errors.AsType[*plan.ClashError](plan.Check(steps))
+		if !ok || e.Step == "" || e.Other == "" {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+}
+
+// The planner agrees with a naive one: a step can run if repeated passes over
+// all steps say so, and it is in the plan if a recursive walk reaches it.
+func TestPlanAgreesWithTheModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		steps := drawSteps(t)
+		init := initOf(rapid.SliceOfDistinct(rapid.SampledFrom([]string{"a0", "a1", "a2", "a3"}), func(s string) string { return s }).Draw(t, "init")...)
+		goal := rapid.SampledFrom(steps).Draw(t, "goal").Definition.ID
+		can := canRun(steps, init)
+		p, err := plan.Build(steps, []string{goal}, init, defaults())
+		if _, missing := errors.AsType[*plan.MissingInputsError](err); missing != !can[goal] || (err != nil && !missing) {
+			t.Fatalf("error %v, the model says it can run: %v", err, can[goal])
+		}
+		if err != nil {
+			return
+		}
+		want := map[string]bool{}
+		reach(steps, init, can, goal, true, want)
+		if got := len(p.GetSteps()); got != len(want) {
+			t.Fatalf("steps %s, the model has %v", ids(p), want)
+		}
+		for _, s := range p.GetSteps() {
+			if !want[s.GetId()] {
+				t.Fatalf("step %s is not in the model's %v", s.GetId(), want)
+			}
+		}
+	})
+}
+
+func drawSteps(t *rapid.T) []plan.Registered {
+	var steps []plan.Registered
+	for i := range rapid.IntRange(1, 6).Draw(t, "steps") {
+		var words []string
+		for a := range 4 {
+			if w := rapid.SampledFrom([]string{"", "", "a%d", "a%d?", ">a%d"}).Draw(t, "word"); w != "" {
+				words = append(words, fmt.Sprintf(w, a))
+			}
+		}
+		steps = append(steps, registered(fmt.Sprintf("s%d", i), words...))
+	}
+	return steps
+}
+
+func canRun(steps []plan.Registered, init map[string]json.RawMessage) map[string]bool {
+	can := map[string]bool{}
+	for range len(steps) {
+		for _, s := range steps {
+			ok := true
+			for name, a := range s.Definition.Attributes {
+				if a.Role == step.RoleRequired && init[name] == nil && !given(steps, can, name) {
+					ok = false
+				}
+			}
+			can[s.Definition.ID] = ok
+		}
+	}
+	return can
+}
+
+func given(steps []plan.Registered, can map[string]bool, name string) bool {
+	return slices.ContainsFunc(steps, func(s plan.Registered) bool {
+		return can[s.Definition.ID] && s.Definition.Attributes[name].Role == step.RoleOutput
+	})
+}
+
+func reach(steps []plan.Registered, init map[string]json.RawMessage, can map[string]bool, id string, goal bool, into map[string]bool) {
+	i := slices.IndexFunc(steps, func(s plan.Registered) bool { return s.Definition.ID == id })
+	attributes := steps[i].Definition.Attributes
+	outputs, open := 0, false
+	for name, a := range attributes {
+		if a.Role == step.RoleOutput {
+			outputs++
+			open = open || init[name] == nil
+		}
+	}
+	if into[id] || (!goal && outputs > 0 && !open) {
+		return
+	}
+	into[id] = true
+	for name, a := range attributes {
+		if init[name] != nil || a.Role == step.RoleOutput {
+			continue
+		}
+		for _, s := range steps {
+			if other := s.Definition.ID; other != id && can[other] && s.Definition.Attributes[name].Role == step.RoleOutput {
+				reach(steps, init, can, other, false, into)
+			}
+		}
+	}
+}
+
+func TestEqualPlansHaveEqualBytes(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{registered("a", "seed", ">x"), registered("b", "x", ">y"), registered("c", "y", ">z")}
+	var first []byte
+	for range 20 {
+		slices.Reverse(steps)
+		p, err := plan.Build(steps, []string{"c"}, initOf("seed"), defaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = text
+		} else if string(first) != string(text) {
+			t.Fatal("equal plans have different bytes")
+		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	t.Parallel()
+	cache := plan.NewCache(2)
+	p, err := plan.Build([]plan.Registered{registered("a", ">x")}, []string{"a"}, nil, defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := proto.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := cache.Decode(text)
+	second, again := cache.Decode(slices.Clone(text))
+	if err != nil || again != nil || first != second {
+		t.Errorf("decoded twice: %v %v", err, again)
+	}
+	if _, err := cache.Decode([]byte{0xff}); !errors.Is(err, plan.ErrMalformed) {
+		t.Errorf("what is no plan: %v", err)
+	}
+}
+
+// A plan of 50 steps among 10,000 that are registered.
+func BenchmarkBuildAmongMany(b *testing.B) {
+	var steps []plan.Registered
+	for i := range 10_000 {
+		steps = append(steps, registered(fmt.Sprintf("s%d", i), fmt.Sprintf("a%d", i), fmt.Sprintf(">a%d", i+1)))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := plan.Build(steps, []string{"s149"}, initOf("a100"), defaults())
+		if err != nil || len(p.GetSteps()) != 50 {
+			b.Fatalf("%d steps, %v", len(p.GetSteps()), err)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package plan
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluiceflow/sluice/pkg/step"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// ErrMalformed is returned for bytes that are no plan.
+var ErrMalformed = errors.New("malformed plan")
+
+// A Plan is a decoded plan. Flows share it, so nobody may change it.
+type Plan struct {
+	Proto *sluicev1.Plan
+	Steps []Step         // in the order of Proto.Steps
+	Goals []int          // places in Steps, in the order asked for
+	Index map[string]int // step id to place in Steps
+}
+
+// A Step is one step of a plan.
+type Step struct {
+	ID      string
+	Proto   *sluicev1.PlannedStep
+	Inputs  []Input
+	Outputs []Output
+}
+
+// An Input is an attribute that a step takes.
+type Input struct {
+	Name      string
+	Role      sluicev1.AttributeRole
+	Default   json.RawMessage // nil when there is none
+	Providers []int           // places of the plan's steps that output it
+}
+
+// An Output is an attribute that a step gives.
+type Output struct {
+	Name string
+	Type step.Type
+}
+
+// Decode reads a plan. It returns [ErrMalformed] for what is none.
+func Decode(planBytes []byte) (*Plan, error) {
+	var message sluicev1.Plan
+	if err := proto.Unmarshal(planBytes, &message); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	p := &Plan{
+		Proto: &message,
+		Steps: make([]Step, len(message.GetSteps())),
+		Index: make(map[string]int, len(message.GetSteps())),
+	}
+	providers := map[string][]int{}
+	for i, planned := range message.GetSteps() {
+		if _, twice := p.Index[planned.GetId()]; twice {
+			return nil, fmt.Errorf("%w: step %q stands twice", ErrMalformed, planned.GetId())
+		}
+		p.Index[planned.GetId()] = i
+		for _, a := range planned.GetAttributes() {
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT {
+				providers[a.GetName()] = append(providers[a.GetName()], i)
+			}
+		}
+	}
+	for i, planned := range message.GetSteps() {
+		if err := p.Steps[i].decode(planned, providers); err != nil {
+			return nil, err
+		}
+	}
+	for _, goal := range message.GetGoals() {
+		i, ok := p.Index[goal]
+		if !ok {
+			return nil, fmt.Errorf("%w: goal %q is not among its steps", ErrMalformed, goal)
+		}
+		p.Goals = append(p.Goals, i)
+	}
+	return p, nil
+}
+
+func (s *Step) decode(planned *sluicev1.PlannedStep, providers map[string][]int) error {
+	s.ID, s.Proto = planned.GetId(), planned
+	for _, a := range planned.GetAttributes() {
+		switch a.GetRole() {
+		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT:
+			s.Outputs = append(s.Outputs, Output{Name: a.GetName(), Type: step.Type(a.GetType())})
+		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED, sluicev1.AttributeRole_ATTRIBUTE_ROLE_OPTIONAL,
+			sluicev1.AttributeRole_ATTRIBUTE_ROLE_CONST:
+			s.Inputs = append(s.Inputs, Input{
+				Name: a.GetName(), Role: a.GetRole(), Default: a.Default, Providers: providers[a.GetName()],
+			})
+		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_UNSPECIFIED:
+			return fmt.Errorf("%w: attribute %q of step %q has no role", ErrMalformed, a.GetName(), s.ID)
+		default:
+			return fmt.Errorf("%w: attribute %q of step %q has role %d", ErrMalformed, a.GetName(), s.ID, a.GetRole())
+		}
+	}
+	return nil
+}
