@@ -1,0 +1,71 @@
+package testkit
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	startTimeout = 20 * time.Second
+	maxPayload   = 8 << 20
+	// maxStore promises more disk than there is: the server adds up what the
+	// limits of its streams reserve, and tests write little of it.
+	maxStore = 1 << 50
+)
+
+// JetStream starts a NATS server with JetStream in the process and returns its
+// URL. It ends with the test.
+func JetStream(t testing.TB) string {
+	t.Helper()
+	return NewNATS(t).URL()
+}
+
+// NATS is a NATS server with JetStream that a test can stop and start again,
+// with the same address and the same store.
+type NATS struct {
+	t     testing.TB
+	store string
+	port  int
+	srv   *server.Server
+}
+
+// NewNATS starts a NATS server on a free port. It ends with the test.
+func NewNATS(t testing.TB) *NATS {
+	t.Helper()
+	n := &NATS{t: t, store: t.TempDir(), port: server.RANDOM_PORT}
+	n.Start()
+	t.Cleanup(n.Stop)
+	return n
+}
+
+// URL is what a client connects to.
+func (n *NATS) URL() string { return n.srv.ClientURL() }
+
+// Start starts the server again after Stop.
+func (n *NATS) Start() {
+	n.t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: n.port,
+		NoLog: true, NoSigs: true,
+		MaxPayload: maxPayload,
+		JetStream:  true, StoreDir: n.store,
+		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxStore,
+	})
+	if err != nil {
+		n.t.Fatalf("make a NATS server: %v", err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		srv.Shutdown()
+		n.t.Fatalf("the NATS server was not ready within %s", startTimeout)
+	}
+	n.srv, n.port = srv, portOf(n.t, srv.Addr())
+}
+
+// Stop stops the server and keeps its store. Stopping twice does nothing.
+func (n *NATS) Stop() {
+	n.srv.Shutdown()
+	n.srv.WaitForShutdown()
+}
