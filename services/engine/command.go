@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluiceflow/sluice/pkg/subject"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+)
+
+// deadDelay is how long what cannot go to DEAD is put back for.
+const deadDelay = 30 * time.Second
+
+// command is one delivered command.
+type command struct {
+	*sluicev1.Command
+	msg     jetstream.Msg
+	at      flow.Position
+	stored  time.Time
+	verdict flow.Verdict
+}
+
+// parse reads a delivered message. An error means that it can never be carried
+// out.
+func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("read where it stands: %w", err)
+	}
+	e.clock.observe(meta.Timestamp)
+	if meta.NumDelivered > 1 {
+		e.metrics.redeliveries.Inc()
+	}
+	src, _, flowID, err := e.bus.Space.ParseCommand(msg.Subject())
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says all
+	}
+	cmd := &sluicev1.Command{}
+	if err := proto.Unmarshal(msg.Data(), cmd); err != nil {
+		return nil, fmt.Errorf("decode it: %w", err)
+	}
+	if cmd.GetFlowId() != flowID {
+		return nil, fmt.Errorf("it is for flow %q and came on the subject of %q", cmd.GetFlowId(), flowID)
+	}
+	if !mayCome(src, cmd) {
+		return nil, fmt.Errorf("a command %T may not come from %s", cmd.GetKind(), src)
+	}
+	return &command{
+		Command: cmd, msg: msg, stored: meta.Timestamp,
+		at: flow.Position{Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()},
+	}, nil
+}
+
+// mayCome reports whether a role may send that kind of command: each role's NATS
+// user is held to its own source.
+func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
+	switch cmd.GetKind().(type) {
+	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow:
+		return src == subject.SourceAPI
+	case *sluicev1.Command_CompleteWork:
+		return src == subject.SourceHook
+	case *sluicev1.Command_ReportCall:
+		return src == subject.SourceReport
+	case *sluicev1.Command_Wake:
+		return src == subject.SourceEngine
+	case *sluicev1.Command_RetireFlow:
+		return src == subject.SourceEngine || src == subject.SourceAPI
+	}
+	return true // of no known kind: the core says so
+}
+
+// bury makes a dead letter of a message and acks it; while DEAD takes none, the
+// message is put back, so that it blocks nobody.
+func (e *Engine) bury(ctx context.Context, msg jetstream.Msg, reason string) {
+	letter := &sluicev1.DeadLetter{
+		What: "command", Reason: reason, Subject: msg.Subject(), Data: msg.Data(),
+		Headers: map[string]string{}, DeadNs: e.clock.now(),
+	}
+	for name := range msg.Headers() {
+		letter.Headers[name] = msg.Headers().Get(name)
+	}
+	if meta, err := msg.Metadata(); err == nil {
+		letter.Stream, letter.Sequence = meta.Stream, meta.Sequence.Stream
+		letter.StoredNs, letter.Deliveries = meta.Timestamp.UnixNano(), meta.NumDelivered
+	}
+	if err := e.bus.PublishDead(ctx, letter); err != nil {
+		e.log.ErrorContext(ctx, "a dead letter could not be stored, its command is put back",
+			slog.Any("error", err), slog.String("reason", reason))
+		e.putBack(ctx, msg, deadDelay, "dead_full")
+		return
+	}
+	e.metrics.dead.Inc()
+	e.log.ErrorContext(ctx, "a command can never be carried out: it is a dead letter",
+		slog.String("reason", reason), slog.Uint64("sequence", letter.GetSequence()))
+	e.ack(ctx, msg)
+}
+
+func (e *Engine) putBack(ctx context.Context, msg jetstream.Msg, delay time.Duration, reason string) {
+	e.metrics.putBack.WithLabelValues(reason).Inc()
+	if err := msg.NakWithDelay(delay); err != nil {
+		e.log.DebugContext(ctx, "a command could not be put back, it comes again by itself", slog.Any("error", err))
+	}
+}
+
+// ack is the last thing that happens to a command. One that is lost leads to a
+// repeat, which is recognized.
+func (e *Engine) ack(ctx context.Context, msg jetstream.Msg) {
+	if err := msg.Ack(); err != nil {
+		e.log.DebugContext(ctx, "an ack could not be sent, the command comes again", slog.Any("error", err))
+	}
+}
+
+// reply tells who waits what became of a command. It is not waited for.
+func (e *Engine) reply(ctx context.Context, c *command) {
+	to := c.msg.Headers().Get(bus.HeaderReply)
+	if to == "" || c.verdict.Reply == nil {
+		return
+	}
+	data, err := proto.Marshal(c.verdict.Reply)
+	if err == nil {
+		err = e.bus.NC.PublishMsg(&nats.Msg{Subject: to, Data: data})
+	}
+	if err != nil {
+		e.log.DebugContext(ctx, "a reply could not be sent", slog.Any("error", err))
+	}
+}

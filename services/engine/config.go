@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/keys"
+	"github.com/sluiceflow/sluice/services/internal/tokenindex"
+)
+
+// Config is what an engine can be told.
+type Config struct {
+	WebhookBaseURL   string        `env:"WEBHOOK_BASE_URL" envDefault:"http://127.0.0.1:8080" help:"where workers reach the gateway; the beginning of every webhook URL"`
+	HistoryRetention time.Duration `env:"HISTORY_RETENTION" envDefault:"168h" help:"how long the history of an ended flow is kept"`
+	FlowCacheSize    int           `env:"FLOW_CACHE_SIZE" envDefault:"10000" help:"flows that an engine keeps in memory"`
+	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost"`
+	DrainTimeout     time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what has begun may go on after a shutdown was asked for"`
+}
+
+// Deps is what an engine works with.
+type Deps struct {
+	Bus *bus.Bus
+	// Index is told what becomes of tokens where the gateway's own record would
+	// answer wrongly. It is never waited for.
+	Index   *tokenindex.Index
+	Keys    *keys.Keys
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+func (c *Config) check() error {
+	base, err := url.Parse(c.WebhookBaseURL)
+	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
+		return fault.Newf(fault.Invalid, "engine.New", "WEBHOOK_BASE_URL is %q, it must be an absolute http or https URL without a query", c.WebhookBaseURL)
+	}
+	c.WebhookBaseURL = strings.TrimSuffix(c.WebhookBaseURL, "/")
+	switch {
+	case c.HistoryRetention < time.Second:
+		return fault.Newf(fault.Invalid, "engine.New", "HISTORY_RETENTION is %s, it must be at least 1s", c.HistoryRetention)
+	case c.FlowCacheSize < 1:
+		return fault.Newf(fault.Invalid, "engine.New", "FLOW_CACHE_SIZE is %d, it must be at least 1", c.FlowCacheSize)
+	case c.SweepInterval < time.Second:
+		return fault.Newf(fault.Invalid, "engine.New", "SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval)
+	}
+	return nil
+}

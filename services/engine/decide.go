@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+)
+
+// payloadShare is the part of the server's largest message that commands may
+// fill in one commit; the rest is for what stands around them.
+const payloadShare = 4
+
+// decide folds a job's commands into one commit and publishes it. Commands past
+// the commit's budget stay pending.
+func (p *partition) decide(ctx context.Context, j *job) {
+	if j.err != nil {
+		return
+	}
+	if j.entry.broken != "" {
+		j.folding, j.pending = j.pending, nil
+		for _, c := range j.folding {
+			c.verdict = flow.Verdict{Kind: flow.Nothing, Reply: &sluicev1.Reply{
+				Code: sluicev1.ReplyCode_REPLY_CODE_CONFLICT, Detail: j.entry.broken,
+			}}
+		}
+		return
+	}
+	turn := j.entry.state.Begin(flow.Env{
+		Now: p.e.clock.now(), Run: randomRun(), Floor: p.floor, Token: p.e.keys.Ring().Mint,
+		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2),
+	})
+	budget := int(p.e.bus.NC.MaxPayload() / payloadShare)
+	for len(j.pending) > 0 {
+		c := j.pending[0]
+		if reason := p.apply(ctx, turn, c); reason != "" {
+			p.poisoned(ctx, j, reason)
+			return
+		}
+		j.folding, j.pending = append(j.folding, c), j.pending[1:]
+		if j.singly || turn.Size() > budget {
+			break
+		}
+	}
+	commit := turn.Commit()
+	j.due, _ = j.entry.state.NextDeadline()
+	if commit == nil {
+		return
+	}
+	ctx, span := p.span(ctx, j)
+	defer span.End()
+	j.emit.trace = trace.SpanContextFromContext(ctx)
+	j.proposal, j.err = p.e.propose(ctx, j.entry, commit)
+}
+
+// apply decides one command. It returns what was wrong when that panicked.
+func (p *partition) apply(ctx context.Context, turn *flow.Turn, c *command) (reason string) {
+	defer func() {
+		if r := recover(); r != nil {
+			reason = fmt.Sprintf("deciding it panics: %v", r)
+			p.e.log.ErrorContext(ctx, "a command panics", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	c.verdict = turn.Apply(c.Command, c.at)
+	return ""
+}
+
+// poisoned handles a command that panics: the state that it left is dropped.
+// What was decided before it in this turn is decided again without it.
+func (p *partition) poisoned(ctx context.Context, j *job, reason string) {
+	p.drop(j)
+	if len(j.folding) == 0 {
+		p.e.bury(ctx, j.pending[0].msg, reason)
+		j.pending = j.pending[1:]
+	}
+	j.pending = append(j.folding, j.pending...)
+	j.folding, j.singly = nil, true
+}
+
+// span is the commit's, below what caused its first command.
+func (p *partition) span(ctx context.Context, j *job) (context.Context, trace.Span) {
+	header := nats.Header{}
+	for _, c := range j.folding {
+		if h := c.msg.Headers(); h != nil && h.Get("traceparent") != "" {
+			header = h
+			break
+		}
+	}
+	return otel.Tracer("sluice/engine").Start(bus.Extract(ctx, header), "commit",
+		trace.WithAttributes(attribute.String("sluice.flow_id", j.flowID), attribute.Int("sluice.commands", len(j.folding))))
+}
+
+// conclude ends a command that was decided.
+func (p *partition) conclude(ctx context.Context, j *job, c *command) {
+	p.e.metrics.commands.WithLabelValues(verdictName(c.verdict.Kind)).Inc()
+	switch c.verdict.Kind {
+	case flow.Impossible:
+		p.e.bury(ctx, c.msg, c.verdict.Reason)
+		return
+	case flow.Postponed:
+		p.e.putBack(ctx, c.msg, postponeDelay, "postponed")
+		return
+	case flow.Folded:
+		p.e.metrics.latency.Observe(time.Duration(p.e.clock.now() - c.at.Time).Seconds())
+	case flow.Nothing:
+		p.contested(j, c)
+	case flow.Repeat, flow.Absent:
+	}
+	if j.emit.retired {
+		p.cache.Remove(j.flowID)
+	}
+	p.e.reply(ctx, c)
+	p.e.ack(ctx, c.msg)
+}
+
+// contested says once more what stands of a token that the gateway could not
+// tell about: its worker waits for that, and the first mark may be lost.
+func (p *partition) contested(j *job, c *command) {
+	if !c.GetCompleteWork().GetContested() || j.entry.broken != "" {
+		return
+	}
+	if mark, ok := j.entry.state.Standing(c.GetCompleteWork().GetWork()); ok {
+		p.e.mark([]flow.Mark{mark}, j.entry.sequence)
+	}
+}
+
+func verdictName(kind flow.VerdictKind) string {
+	switch kind {
+	case flow.Folded:
+		return "folded"
+	case flow.Repeat:
+		return "repeat"
+	case flow.Nothing:
+		return "nothing"
+	case flow.Absent:
+		return "absent"
+	case flow.Postponed:
+		return "postponed"
+	case flow.Impossible:
+		return "impossible"
+	}
+	return "unknown"
+}
+
+// randomRun tells a flow from others that had its id.
+func randomRun() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process first
+	return binary.BigEndian.Uint64(b[:])
+}

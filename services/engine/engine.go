@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/keys"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+	"github.com/sluiceflow/sluice/services/internal/run"
+	"github.com/sluiceflow/sluice/services/internal/tokenindex"
+)
+
+// planCacheSize is how many decoded plans an engine keeps: flows share them.
+const planCacheSize = 1024
+
+// Engine advances flows. Any number may run beside each other.
+type Engine struct {
+	cfg     Config
+	bus     *bus.Bus
+	index   *tokenindex.Index
+	keys    *keys.Keys
+	log     *slog.Logger
+	metrics *metrics
+	plans   flow.Plans
+	journal *journal.Journal
+	clock   *clock
+	marks   chan tokenindex.Mark
+	purges  chan timerPurge
+}
+
+// New returns an engine; it works while Run does. An error of kind
+// [fault.Invalid] says which setting makes no sense.
+func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register the engine's metrics: %w", err)
+	}
+	plans := plan.NewCache(planCacheSize).Decode
+	return &Engine{
+		cfg:     cfg,
+		bus:     deps.Bus,
+		index:   deps.Index,
+		keys:    deps.Keys,
+		log:     deps.Log,
+		metrics: m,
+		plans:   plans,
+		journal: journal.New(deps.Bus, plans),
+		clock:   newClock(0),
+		marks:   make(chan tokenindex.Mark, maxMarks),
+		purges:  make(chan timerPurge, maxPurges),
+	}, nil
+}
+
+// Run advances flows until ctx ends, then finishes what it has begun, for as
+// long as DRAIN_TIMEOUT says.
+func (e *Engine) Run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.cfg.DrainTimeout, cancel) })
+	defer stop()
+	parts := map[string]run.Part{
+		"marks":  run.Func(e.runMarks),
+		"purges": run.Func(e.runPurges),
+		"sweep":  run.Func(e.runSweep),
+		"partitions": run.Func(func(ctx context.Context) error {
+			return ownership.All{Partitions: e.bus.Config.Partitions}.Run(ctx, e.supervise(ctx, work))
+		}),
+	}
+	for k := range e.bus.Config.Shards {
+		parts["wakes "+strconv.Itoa(k)] = run.Func(func(ctx context.Context) error { return e.runWakes(ctx, k) })
+		for _, kind := range bus.Endings() {
+			parts["retention "+string(kind)+" "+strconv.Itoa(k)] = run.Func(func(ctx context.Context) error {
+				return e.runRetention(ctx, k, kind)
+			})
+		}
+	}
+	return run.All(ctx, parts)
+}
+
+// supervise returns what keeps one loop for each owned partition. The function
+// that it returns waits, at the end, for those that ran.
+func (e *Engine) supervise(ctx, work context.Context) func(owned []int) {
+	return func(owned []int) {
+		var loops sync.WaitGroup
+		for _, p := range owned {
+			loops.Go(func() { newPartition(e, p).run(ctx, work) })
+		}
+		loops.Wait()
+	}
+}
+
+// Checks says, for each thing that the engine cannot work without, what is wrong
+// with it; nil means nothing.
+func (e *Engine) Checks(context.Context) map[string]error {
+	return map[string]error{"nats": e.bus.Connected()}
+}

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	commands     *prometheus.CounterVec
+	commits      prometheus.Counter
+	conflicts    prometheus.Counter
+	redeliveries prometheus.Counter
+	dead         prometheus.Counter
+	broken       prometheus.Counter
+	putBack      *prometheus.CounterVec
+	latency      prometheus.Histogram
+	folded       prometheus.Histogram
+	backlog      *prometheus.GaugeVec
+	marksDropped prometheus.Counter
+	timers       *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "sluice", Subsystem: "engine", Name: name, Help: help})
+	}
+	vector := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "sluice", Subsystem: "engine", Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		commands:     vector("commands_total", "Commands by what became of them.", "verdict"),
+		commits:      counter("commits_total", "Commits stored."),
+		conflicts:    counter("conflicts_total", "Commits that somebody else was before."),
+		redeliveries: counter("redeliveries_total", "Commands delivered more than once."),
+		dead:         counter("dead_letters_total", "Commands that can never be carried out."),
+		broken:       counter("broken_histories_total", "Histories that do not hang together."),
+		putBack:      vector("put_back_total", "Commands put back for a moment, by reason.", "reason"),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "sluice", Subsystem: "engine", Name: "commit_latency_seconds",
+			Help:    "Time from a command's storing until its commit and effects are stored.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+		}),
+		folded: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "sluice", Subsystem: "engine", Name: "commands_per_batch",
+			Help: "Commands handled together.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+		}),
+		backlog: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "sluice", Subsystem: "engine", Name: "backlog",
+			Help: "Commands that wait, by partition.",
+		}, []string{"partition"}),
+		marksDropped: counter("token_marks_dropped_total", "Writes to Redis dropped because it is slow or away."),
+		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
+	}
+	for _, c := range []prometheus.Collector{
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.dead, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.marksDropped, m.timers,
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err //nolint:wrapcheck // it names the metric
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,61 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluiceflow/sluice/pkg/subject"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+)
+
+// longestHold is how long an ending that is not old enough stays put back: less
+// than a consumer forgets.
+const longestHold = time.Hour
+
+// runRetention asks to retire the flows whose endings have grown old, until ctx
+// ends.
+func (e *Engine) runRetention(ctx context.Context, shard int, kind subject.Kind) error {
+	return e.consume(ctx, e.bus.Flows(shard), bus.ConsumerRetention(kind), func(ctx context.Context, msg jetstream.Msg) {
+		meta, err := msg.Metadata()
+		if err != nil {
+			e.ack(ctx, msg)
+			return
+		}
+		e.clock.observe(meta.Timestamp)
+		age := time.Duration(e.clock.now() - meta.Timestamp.UnixNano())
+		if left := e.cfg.HistoryRetention - age; left > 0 {
+			// Not counted as put back: this is what it waits for.
+			if err := msg.NakWithDelay(min(left, longestHold)); err != nil {
+				e.log.DebugContext(ctx, "an ending comes again early", slog.Any("error", err))
+			}
+			return
+		}
+		if err := e.retire(ctx, msg); err != nil {
+			e.log.WarnContext(ctx, "a flow is not retired yet", slog.Any("error", err))
+			e.putBack(ctx, msg, time.Second, "retention")
+			return
+		}
+		e.ack(ctx, msg)
+	})
+}
+
+func (e *Engine) retire(ctx context.Context, msg jetstream.Msg) error {
+	_, _, flowID, err := e.bus.Space.ParseFlow(msg.Subject())
+	if err != nil {
+		return fmt.Errorf("read an ending: %w", err)
+	}
+	revision, err := strconv.ParseUint(msg.Headers().Get(bus.HeaderRevision), 10, 64)
+	if err != nil {
+		return fmt.Errorf("read an ending of flow %s: %w", flowID, err)
+	}
+	cmd := &sluicev1.Command{FlowId: flowID, Kind: &sluicev1.Command_RetireFlow{
+		RetireFlow: &sluicev1.RetireFlow{EndingRevision: revision},
+	}}
+	return e.bus.PublishCommand(ctx, subject.SourceEngine, cmd, nil) //nolint:wrapcheck // it says all
+}

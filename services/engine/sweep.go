@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
+
+	"github.com/sluiceflow/sluice/pkg/subject"
+)
+
+// sweepRate bounds how many flows a second a sweep looks at.
+const sweepRate = 200
+
+// runSweep looks through the running flows again and again, slowly: the server
+// forgets a schedule that fired into a full store, and then nobody would wake
+// the flow.
+func (e *Engine) runSweep(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(e.cfg.SweepInterval):
+		}
+		for k := range e.bus.Config.Shards {
+			if err := e.sweep(ctx, k); err != nil && ctx.Err() == nil {
+				e.log.WarnContext(ctx, "a look for lost timers broke off", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// sweep sends a wake to each flow of a shard that runs: whoever gets it stores
+// the flow's schedule if that is missing, and does what is overdue.
+func (e *Engine) sweep(ctx context.Context, shard int) error {
+	consumer, err := e.bus.JS.OrderedConsumer(ctx, e.bus.Flows(shard), jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{e.bus.Space.FlowEvents(subject.KindAdvanced)},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		HeadersOnly:    true,
+	})
+	if err != nil {
+		return fmt.Errorf("list the running flows: %w", err)
+	}
+	defer func() {
+		_ = e.bus.JS.DeleteConsumer(context.WithoutCancel(ctx), e.bus.Flows(shard), consumer.CachedInfo().Name)
+	}()
+	limit := rate.NewLimiter(sweepRate, 1)
+	for {
+		batch, err := consumer.Fetch(sweepRate, jetstream.FetchMaxWait(time.Second))
+		if err != nil {
+			return fmt.Errorf("list the running flows: %w", err)
+		}
+		seen, pending := 0, uint64(0)
+		for msg := range batch.Messages() {
+			seen++
+			if meta, err := msg.Metadata(); err == nil {
+				pending = meta.NumPending
+			}
+			if err := limit.Wait(ctx); err != nil {
+				return nil //nolint:nilerr // ctx ended it
+			}
+			if err := e.look(ctx, msg.Subject()); err != nil {
+				return err
+			}
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+			return fmt.Errorf("list the running flows: %w", err)
+		}
+		if seen == 0 || pending == 0 {
+			return nil
+		}
+	}
+}
+
+// look wakes the flow of a commit unless it has ended or has its schedule.
+func (e *Engine) look(ctx context.Context, commitSubject string) error {
+	_, partition, flowID, err := e.bus.Space.ParseFlow(commitSubject)
+	if err != nil {
+		return fmt.Errorf("read a commit's subject: %w", err)
+	}
+	last, err := e.bus.Last(ctx, e.bus.Flows(e.bus.Shard(partition)), e.bus.Space.Fence(partition, flowID))
+	if err != nil || last == nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	kind, _, _, err := e.bus.Space.ParseFlow(last.Subject)
+	if err != nil || isEnding(kind) {
+		return nil //nolint:nilerr // what is no commit is not woken
+	}
+	var t timer
+	if err := e.readTimer(ctx, flowID, &t); err != nil {
+		return err
+	}
+	now := e.clock.now()
+	if t.at > now {
+		return nil
+	}
+	e.metrics.timers.WithLabelValues("missed").Inc()
+	return e.bus.PublishCommand(ctx, subject.SourceEngine, wakeCommand(flowID, now, true), nil) //nolint:wrapcheck // it says all
+}
