@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluiceflow/sluice/services/gateway/internal/guess"
+	"github.com/sluiceflow/sluice/services/gateway/internal/webhook"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/keys"
+	"github.com/sluiceflow/sluice/services/internal/tokenindex"
+)
+
+const (
+	accept = "accept"
+	reject = "reject"
+)
+
+// The promise of durability is asked again this often, for it changes with the
+// server that we are connected to.
+const (
+	promiseEvery   = 10 * time.Second
+	promiseTimeout = 2 * time.Second
+	fastPromise    = "fast"
+)
+
+// corsMaxAge is how long a browser may remember what it was allowed, in seconds.
+const corsMaxAge = 3600
+
+// Config is what is the gateway's own.
+type Config struct {
+	WithoutRedis       string   `env:"GATEWAY_WITHOUT_REDIS" envDefault:"accept" help:"webhooks while Redis does not answer: accept (the token's MAC and the engine are enough) or reject (503)"`
+	CORSOrigins        []string `env:"CORS_ORIGINS" help:"origins whose pages may post webhooks, separated by commas; * means any, empty none"`
+	TrustedProxies     []string `env:"TRUSTED_PROXIES" help:"addresses or networks (CIDR) of proxies whose X-Forwarded-For is believed, separated by commas"`
+	BadTokensPerMinute int      `env:"BAD_TOKENS_PER_MINUTE" envDefault:"60" help:"bad tokens that one address may try in a minute before it gets 429"`
+}
+
+// Deps is what the gateway works with.
+type Deps struct {
+	Bus     *bus.Bus
+	Index   *tokenindex.Index
+	Keys    *keys.Keys
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Gateway is the role.
+type Gateway struct {
+	cfg     Config
+	deps    Deps
+	webhook *webhook.Handler
+	lossy   atomic.Bool
+}
+
+// New makes a gateway. Settings that cannot work are an error of kind
+// [fault.Invalid] that names all of them.
+func New(ctx context.Context, cfg Config, deps Deps) (*Gateway, error) {
+	const op = "gateway.New"
+	address, badAddress := addressOf(cfg.TrustedProxies)
+	if err := errors.Join(cfg.check(), badAddress); err != nil {
+		return nil, fault.New(fault.Invalid, op, err)
+	}
+	limit, err := guess.New(cfg.BadTokensPerMinute)
+	if err != nil {
+		return nil, fault.New(fault.Internal, op, err)
+	}
+	g := &Gateway{cfg: cfg, deps: deps}
+	g.webhook, err = webhook.New(webhook.Options{
+		Store: deps.Bus, Index: deps.Index, Ring: deps.Keys.Ring,
+		Server: deps.Bus.NC.ConnectedServerId, Lossy: g.lossy.Load,
+		RequireIndex: cfg.WithoutRedis == reject, MaxBody: int64(deps.Bus.Config.MaxBodyBytes),
+		Address: address, BadTokens: limit, Log: deps.Log, Metrics: deps.Metrics,
+	})
+	if err != nil {
+		return nil, fault.New(fault.Internal, op, err)
+	}
+	g.askPromise(ctx)
+	return g, nil
+}
+
+func (c *Config) check() error {
+	var mistakes []error
+	if c.WithoutRedis != accept && c.WithoutRedis != reject {
+		mistakes = append(mistakes, errors.New("GATEWAY_WITHOUT_REDIS must be accept or reject"))
+	}
+	if c.BadTokensPerMinute < 1 {
+		mistakes = append(mistakes, errors.New("BAD_TOKENS_PER_MINUTE must be 1 at least"))
+	}
+	return errors.Join(mistakes...)
+}
+
+// Routes adds the gateway's paths to an echo of httpapi.NewEcho.
+func (g *Gateway) Routes(e *echo.Echo) {
+	var before []echo.MiddlewareFunc
+	if len(g.cfg.CORSOrigins) > 0 {
+		before = append(before, middleware.CORSWithConfig(middleware.CORSConfig{
+			AllowOrigins:  g.cfg.CORSOrigins,
+			AllowMethods:  []string{http.MethodPost},
+			AllowHeaders:  []string{echo.HeaderContentType, "traceparent", "tracestate"},
+			ExposeHeaders: []string{"Idempotency-Replayed", echo.HeaderRetryAfter},
+			MaxAge:        corsMaxAge,
+		}))
+	}
+	g.webhook.Routes(e, before...)
+}
+
+// Run keeps the gateway informed until ctx ends. Requests are the server's to
+// drain.
+func (g *Gateway) Run(ctx context.Context) error {
+	tick := time.NewTicker(promiseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			g.askPromise(ctx)
+		}
+	}
+}
+
+// askPromise learns whether NATS may lose what it acknowledged.
+func (g *Gateway) askPromise(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, promiseTimeout)
+	defer cancel()
+	g.lossy.Store(g.deps.Bus.Durability(ctx).Promise == fastPromise)
+}
+
+// Checks says what keeps the gateway from its work. Redis is among it only where
+// webhooks are refused without it.
+func (g *Gateway) Checks(ctx context.Context) map[string]error {
+	checks := map[string]error{"nats": g.deps.Bus.Connected(), "space": g.deps.Bus.Full()}
+	if g.deps.Keys.Ring() == nil {
+		checks["keys"] = errors.New("there are no token keys yet")
+	}
+	if g.cfg.WithoutRedis == reject {
+		checks["redis"] = g.deps.Index.Ping(ctx)
+	}
+	return checks
+}
