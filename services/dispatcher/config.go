@@ -1,0 +1,75 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluiceflow/sluice/services/internal/bus"
+)
+
+// Config is what can be set about calls.
+type Config struct {
+	// EndpointConcurrency is how many calls to one host and port run at once.
+	EndpointConcurrency int `env:"ENDPOINT_CONCURRENCY" envDefault:"64" help:"calls at once to one host and port"`
+	// CallConcurrency is how many invocations one dispatcher holds at once:
+	// running, waiting for a slot, or being reported.
+	CallConcurrency int `env:"CALL_CONCURRENCY" envDefault:"1024" help:"invocations that one dispatcher holds at once"`
+	// AllowPrivateEndpoints permits calls to loopback and private addresses.
+	AllowPrivateEndpoints bool `env:"ALLOW_PRIVATE_ENDPOINTS" envDefault:"false" help:"whether endpoints on loopback and private addresses may be called"`
+	// EndpointAllowHosts, where not empty, lists the only hosts that may be
+	// called, as "host" or "*.domain".
+	EndpointAllowHosts []string `env:"ENDPOINT_ALLOW_HOSTS" help:"the only hosts that may be called, as host or *.domain, with commas between; any by default"`
+	// DrainTimeout is how long calls may go on once the dispatcher stops.
+	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what runs may go on once the process is told to stop"`
+}
+
+// Validate reports every value that cannot work.
+func (c Config) Validate() error {
+	var mistakes []error
+	if c.EndpointConcurrency < 1 {
+		mistakes = append(mistakes, fmt.Errorf("ENDPOINT_CONCURRENCY: %d is less than 1", c.EndpointConcurrency))
+	}
+	if c.CallConcurrency < 1 {
+		mistakes = append(mistakes, fmt.Errorf("CALL_CONCURRENCY: %d is less than 1", c.CallConcurrency))
+	}
+	if c.DrainTimeout < 0 {
+		mistakes = append(mistakes, fmt.Errorf("DRAIN_TIMEOUT: %s is negative", c.DrainTimeout))
+	}
+	return errors.Join(mistakes...)
+}
+
+// Credentials reads what a step's calls are signed and sent with; the step
+// registry does.
+type Credentials interface {
+	// Credentials returns the signing secret, which may be empty, and the
+	// headers of a step as it was at a revision. An error of kind
+	// fault.NotFound means that they are gone.
+	Credentials(ctx context.Context, stepID string, revision uint64) (secret string, headers map[string]string, err error)
+}
+
+// Parkings counts how often an invocation went back to its stream without a
+// call; the token index does.
+type Parkings interface {
+	// Parked counts one more.
+	Parked(ctx context.Context, key string) error
+	// Parkings returns the count, and false where it is not known.
+	Parkings(ctx context.Context, key string) (int, bool, error)
+}
+
+// Deps are what a dispatcher works with.
+type Deps struct {
+	// Bus is connected, and its streams and consumers exist.
+	Bus      *bus.Bus
+	Registry Credentials
+	Index    Parkings
+	Log      *slog.Logger
+	// Metrics is where its figures are registered.
+	Metrics prometheus.Registerer
+	// Version is what User-Agent says; "dev" where it is empty.
+	Version string
+}

@@ -1,0 +1,75 @@
+package dispatcher_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluiceflow/sluice/services/internal/testkit"
+)
+
+// bound sets how many messages a stream takes before it refuses more.
+func (r *rig) bound(name string, messages int64) {
+	r.t.Helper()
+	stream, err := r.bus.JS.Stream(r.t.Context(), name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.MaxMsgs, cfg.Discard = messages, jetstream.DiscardNew
+	if _, err := r.bus.JS.UpdateStream(r.t.Context(), cfg); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestAReportThatCannotBeStoredIsNotLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.ackWait(time.Second)
+	r.bound(r.bus.Commands(0), 1)
+	url, called, open := hang(t, succeed)
+	open()
+	r.start()
+	r.invoke(invocation("first", url))
+	r.report("first")
+	r.invoke(invocation("second", url))
+	wait(t, called)
+	wait(t, called)
+	// Longer than the ack wait: the invocation must be held all the while.
+	time.Sleep(1500 * time.Millisecond)
+	if got, err := r.stored("second"); !errors.Is(err, errNoReport) {
+		t.Fatalf("a full stream took a report: %v (%v)", got, err)
+	}
+	r.bound(r.bus.Commands(0), -1)
+	if got := r.report("second").GetOutcome(); outcome(got) != "succeeded" {
+		t.Errorf("outcome = %v", got)
+	}
+	r.settled()
+	if n := len(called); n != 0 {
+		t.Errorf("the endpoint was called %d times more", n)
+	}
+}
+
+func TestWhileDeadIsFullNothingIsLostAndItShows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.bound(r.bus.Dead(), 1)
+	d, cancel, ended := r.run()
+	for _, flowID := range []string{"a", "b"} {
+		r.publish(flowID, "charge", []byte("\xff\xff"))
+	}
+	testkit.Eventually(t, patience, func() bool { return d.Checks(t.Context())["dead"] != nil })
+	if err := d.Checks(t.Context())["nats"]; err != nil {
+		t.Errorf("nats: %v", err)
+	}
+	cancel()
+	ended()
+	if n, err := r.count(r.bus.Invocations(0)); err != nil || n != 1 {
+		t.Errorf("%d messages are left (%v), want the one that DEAD had no room for", n, err)
+	}
+	if n := len(r.deadLetters()); n != 1 {
+		t.Errorf("%d dead letters", n)
+	}
+}

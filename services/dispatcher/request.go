@@ -1,0 +1,108 @@
+package dispatcher
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/sluiceflow/sluice/pkg/step"
+	"github.com/sluiceflow/sluice/pkg/token"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+const mediaType = "application/json"
+
+// request makes the HTTP request of an invocation, as the contract says. An
+// error that is no [uncalled] says that it can never be made.
+func (d *Dispatcher) request(ctx context.Context, c *call) (*http.Request, error) {
+	secret, own, err := d.credentials(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	body, err := encode(c.inv)
+	if err != nil {
+		return nil, err
+	}
+	header := make(http.Header, 8+len(own))
+	for name, value := range own {
+		header.Set(name, value)
+	}
+	header["Content-Type"] = []string{mediaType}
+	header["Accept"] = []string{mediaType}
+	header["User-Agent"] = d.userAgent
+	header["Idempotency-Key"] = []string{c.inv.GetToken()}
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
+	if secret != "" {
+		if err := sign(header, secret, c.inv, body, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	req := (&http.Request{
+		Method: http.MethodPost, URL: c.target.url, Host: c.target.url.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		// Without GetBody: the transport would repeat a request that has an
+		// Idempotency-Key by itself, and nobody would know that the answer is one
+		// to a repeated call.
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+	}).WithContext(ctx)
+	if user := c.target.url.User; user != nil && header.Get("Authorization") == "" {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
+	return req, nil
+}
+
+// encode writes the body of an invocation.
+func encode(inv *sluicev1.Invocation) ([]byte, error) {
+	arguments := make(map[string]json.RawMessage, len(inv.GetArguments()))
+	for name, value := range inv.GetArguments() {
+		arguments[name] = value
+	}
+	meta := step.Metadata{
+		FlowID:       inv.GetFlowId(),
+		StepID:       inv.GetWork().GetStepId(),
+		ReceiptToken: inv.GetToken(),
+		Attempt:      inv.GetWork().GetAttempt(),
+		ParentFlowID: inv.GetParentFlowId(),
+		ParentStepID: inv.GetParentStepId(),
+		Labels:       inv.GetLabels(),
+	}
+	if inv.GetType() == sluicev1.StepType_STEP_TYPE_ASYNC {
+		meta.WebhookURL = inv.GetWebhookUrl()
+	}
+	if ns := inv.GetDeadlineNs(); ns != 0 {
+		meta.Deadline = time.Unix(0, ns).UTC()
+	}
+	body, err := json.Marshal(step.Request{Arguments: arguments, Metadata: meta})
+	if err != nil {
+		return nil, fmt.Errorf("write the invocation as JSON: %w", err)
+	}
+	return body, nil
+}
+
+// sign adds the Standard Webhooks headers. The id is the attempt's: the same
+// when it is delivered again, another for the next attempt, which a receiver
+// that remembers ids must not take for a replay.
+func sign(header http.Header, secret string, inv *sluicev1.Invocation, body []byte, now time.Time) error {
+	hook, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		return fmt.Errorf("use the step's secret: %w", err)
+	}
+	id := "msg_" + token.Hash(inv.GetToken()) + "_" + strconv.FormatUint(uint64(inv.GetWork().GetAttempt()), 10)
+	signature, err := hook.Sign(id, now, body)
+	if err != nil {
+		return fmt.Errorf("sign the invocation: %w", err)
+	}
+	header.Set(standardwebhooks.HeaderWebhookID, id)
+	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	return nil
+}
