@@ -1,0 +1,157 @@
+// Package console is the control API: steps are registered here, and flows
+// planned, started, listed, read and canceled.
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluiceflow/sluice/services/console/internal/access"
+	"github.com/sluiceflow/sluice/services/console/internal/health"
+	"github.com/sluiceflow/sluice/services/console/internal/index"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+	"github.com/sluiceflow/sluice/services/internal/registry"
+	"github.com/sluiceflow/sluice/services/internal/run"
+)
+
+// planCache is how many decoded plans are kept for reading flows and indexing.
+const planCache = 1024
+
+// Deps are what the console works with. Their owners run and close them.
+type Deps struct {
+	Bus      *bus.Bus
+	Registry *registry.Registry
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Console is the control API and the index behind its list of flows.
+type Console struct {
+	cfg     Config
+	bus     *bus.Bus
+	steps   *registry.Registry
+	log     *slog.Logger
+	keys    *access.Keys
+	journal *journal.Journal
+	plans   *plan.Cache
+	planner *planner
+	index   *index.Index
+	health  *health.Poller
+	metrics *metrics
+	started time.Time
+
+	mu       sync.Mutex
+	indexErr map[string]error // stream to what keeps it from being followed
+}
+
+// New makes a console. Run closes it.
+func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	keys, err := access.Parse(cfg.APIKeys)
+	if err != nil {
+		return nil, fmt.Errorf("API_KEYS: %w", err)
+	}
+	defaults, err := cfg.defaults()
+	if err != nil {
+		return nil, err
+	}
+	planning, err := newPlanner(d.Registry, defaults)
+	if err != nil {
+		return nil, err
+	}
+	counters, err := newMetrics(d.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	table, err := index.Open(ctx, filepath.Join(cfg.DataDir, "console.db"))
+	if err != nil {
+		return nil, err
+	}
+	plans := plan.NewCache(planCache)
+	c := &Console{
+		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
+		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
+		metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+	}
+	c.health = health.NewPoller(health.NewClient(cfg.AllowPrivateEndpoints), c.healthChecks)
+	return c, nil
+}
+
+// Run keeps the index and the steps' health current until ctx ends.
+func (c *Console) Run(ctx context.Context) error {
+	defer c.index.Close()
+	parts := map[string]run.Part{
+		"health":  c.health,
+		"sweeper": &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
+	}
+	for shard := range c.bus.Config.Shards {
+		stream := c.bus.Flows(shard)
+		parts["index of "+stream] = &index.Follower{
+			Index: c.index, JS: c.bus.JS, Space: c.bus.Space, Shard: shard, Stream: stream,
+			Plans: c.plans.Decode, Parse: journal.Parse, Log: c.log, Report: c.following(stream),
+		}
+	}
+	return run.All(ctx, parts)
+}
+
+// Checks says what keeps the console from its work.
+func (c *Console) Checks(context.Context) map[string]error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var following []error
+	for stream, err := range c.indexErr {
+		if err != nil {
+			following = append(following, fmt.Errorf("%s: %w", stream, err))
+		}
+	}
+	return map[string]error{"nats": c.bus.Connected(), "index": errors.Join(following...)}
+}
+
+// following takes down how far the index is.
+func (c *Console) following(stream string) func(behind uint64, err error) {
+	return func(behind uint64, err error) {
+		if err == nil {
+			c.metrics.lag.WithLabelValues(stream).Set(float64(behind))
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.indexErr[stream] = err
+	}
+}
+
+// stored reports whether a commit is still in its stream.
+func (c *Console) stored(ctx context.Context, shard int, sequence uint64) (bool, error) {
+	stream, err := c.bus.JS.Stream(ctx, c.bus.Flows(shard))
+	if err != nil {
+		return false, fmt.Errorf("look for commit %s: %w", strconv.FormatUint(sequence, 10), err)
+	}
+	_, err = stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// healthChecks are the URLs to ask.
+func (c *Console) healthChecks() map[string]string {
+	checks := map[string]string{}
+	for _, s := range c.steps.List() {
+		if s.Definition.HTTP != nil && s.Definition.HTTP.HealthCheck != "" {
+			checks[s.Definition.ID] = s.Definition.HTTP.HealthCheck
+		}
+	}
+	return checks
+}

@@ -1,0 +1,81 @@
+package console
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/sluiceflow/sluice/services/console/internal/access"
+)
+
+// Routes adds the control API. Reading takes the role read, starting and
+// canceling flows operate, changing steps and deleting histories admin.
+func (c *Console) Routes(e *echo.Echo) {
+	e.GET("/", page)
+	for _, r := range c.routes() {
+		// A group's middleware would also answer for wrong methods, as if the
+		// path were unknown.
+		e.Add(r.method, "/engine"+r.path, r.handle, c.measured, explained, c.sameOrigin, c.allow(r.role))
+	}
+}
+
+type route struct {
+	method, path string
+	role         access.Role
+	handle       echo.HandlerFunc
+}
+
+func (c *Console) routes() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	return append([]route{
+		{get, "", access.Read, c.getEngine},
+		{get, "/health", access.Read, c.listHealth},
+		{get, "/health/:id", access.Read, c.getHealth},
+
+		{post, "/step", access.Admin, c.createStep},
+		{get, "/step", access.Read, c.listSteps},
+		{get, "/step/:id", access.Read, c.getStep},
+		{put, "/step/:id", access.Admin, c.updateStep},
+		{del, "/step/:id", access.Admin, c.deleteStep},
+
+		{post, "/plan", access.Read, c.makePlan},
+		{post, "/flow", access.Operate, c.startFlow},
+		{get, "/flow", access.Read, c.listFlows},
+		{get, "/flow/:id", access.Read, c.getFlow},
+		{get, "/flow/:id/status", access.Read, c.getStatus},
+		{get, "/flow/:id/events", access.Read, c.getEvents},
+		{post, "/flow/:id/cancel", access.Operate, c.cancelFlow},
+		{del, "/flow/:id", access.Admin, c.deleteFlow},
+	}, absentRoutes()...)
+}
+
+// absentRoutes answer for what the contract has and this release has not.
+func absentRoutes() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	var list []route
+	for _, r := range []struct{ what, method, path string }{
+		{"pause", post, "/flow/:id/pause"},
+		{"resume", post, "/flow/:id/resume"},
+		{"retry", post, "/flow/:id/retry"},
+		{"retry", post, "/flow/:id/step/:step/retry"},
+		{"skip", post, "/flow/:id/step/:step/skip"},
+		{"complete", post, "/flow/:id/step/:step/complete"},
+		{"fail", post, "/flow/:id/step/:step/fail"},
+		{"message", post, "/message"},
+		{"schedule", get, "/schedule"},
+		{"schedule", get, "/schedule/:id"},
+		{"schedule", put, "/schedule/:id"},
+		{"schedule", del, "/schedule/:id"},
+		{"schedule", post, "/schedule/:id/pause"},
+		{"schedule", post, "/schedule/:id/resume"},
+		{"ws", get, "/ws"},
+		{"events", get, "/events"},
+	} {
+		list = append(list, route{r.method, r.path, access.Read, func(echo.Context) error {
+			p := problem(http.StatusNotFound, "not_in_release", "this release does not have "+r.what)
+			p.Field = r.what
+			return p
+		}})
+	}
+	return list
+}
