@@ -113,7 +113,7 @@ type WorkConfig struct {
 	MaxRetries int32 `json:"max_retries,omitzero"`
 	// BackoffMS is the delay before the first retry; nil means the default, 0 none.
 	BackoffMS *int64 `json:"backoff_ms,omitzero"`
-	// MaxBackoffMS bounds the delay; nil means the default.
+	// MaxBackoffMS bounds the delay; nil and 0 mean the default.
 	MaxBackoffMS *int64 `json:"max_backoff_ms,omitzero"`
 	// BackoffType is the default where it is absent.
 	BackoffType Backoff `json:"backoff_type,omitempty"`

@@ -150,7 +150,7 @@ func (v *validation) work(w WorkConfig) {
 	if w.MaxBackoffMS != nil {
 		limit = *w.MaxBackoffMS
 		v.milliseconds(field+"max_backoff_ms", limit, 0)
-		v.check(limit >= backoff, field+"max_backoff_ms", "must not be less than backoff_ms")
+		v.check(limit == 0 || limit >= backoff, field+"max_backoff_ms", "must not be less than backoff_ms")
 	}
 	v.check(w.BackoffType == "" || w.BackoffType.valid(),
 		field+"backoff_type", "must be fixed, linear or exponential")

@@ -155,18 +155,10 @@ func (b *builder) reach() {
 // walk chooses the goals and whatever they can be fed by.
 func (b *builder) walk(goals []string) {
 	stack := slices.Clone(goals)
-	isGoal := map[string]bool{}
-	for _, g := range goals {
-		isGoal[g] = true
-	}
 	for len(stack) > 0 {
 		id := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		if b.chosen[id] {
-			continue
-		}
-		if !isGoal[id] && b.satisfied(id) {
-			b.satisfy[id] = true
 			continue
 		}
 		b.chosen[id] = true
@@ -174,22 +166,33 @@ func (b *builder) walk(goals []string) {
 			if a.Role != step.RoleRequired && a.Role != step.RoleOptional {
 				continue
 			}
-			if _, given := b.init[name]; given {
-				continue
-			}
-			for _, provider := range b.providers[name] {
-				if provider == id {
-					continue
-				}
-				if b.can[provider] {
-					stack = append(stack, provider)
-				} else {
-					b.lacking[provider] = b.unreached(provider)
-				}
-			}
+			stack = append(stack, b.feed(id, name)...)
 		}
 	}
+	for id := range b.chosen {
+		delete(b.satisfy, id) // a goal runs all the same
+	}
 	b.needed()
+}
+
+// feed returns the steps that a step's input brings into the plan, and notes
+// why its other providers are left out.
+func (b *builder) feed(id, input string) []string {
+	var chosen []string
+	_, given := b.init[input]
+	for _, provider := range b.providers[input] {
+		switch {
+		case provider == id:
+		case b.satisfied(provider):
+			b.satisfy[provider] = true
+		case given:
+		case b.can[provider]:
+			chosen = append(chosen, provider)
+		default:
+			b.lacking[provider] = b.unreached(provider)
+		}
+	}
+	return chosen
 }
 
 // needed finds the inputs that the chosen steps take and none of them gives.

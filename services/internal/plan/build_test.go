@@ -68,10 +68,10 @@ func TestPlanning(t *testing.T) {
 		steps, required, satisfied, missing string
 	}{
 		"backward from the goal":              {[]string{"c"}, []string{"seed"}, "a b c hinter", "seed", "", "never:nobody"},
-		"a step whose outputs init gives":     {[]string{"c"}, []string{"y"}, "c hinter", "y", "", ""},
+		"a step whose outputs init gives":     {[]string{"c"}, []string{"y"}, "c hinter", "y", "b never", ""},
 		"a goal that init gives still runs":   {[]string{"a"}, []string{"seed", "x"}, "a", "seed", "", ""},
 		"one goal feeds another":              {[]string{"b", "a"}, []string{"seed"}, "a b", "seed", "", ""},
-		"an optional input brings its givers": {[]string{"c"}, []string{"y", "hint"}, "c", "y", "", ""},
+		"an optional input brings its givers": {[]string{"c"}, []string{"y", "hint"}, "c", "y", "b hinter never", ""},
 	} {
 		p, err := plan.Build(chain, tt.goals, initOf(tt.init...), defaults())
 		if err != nil {
@@ -150,6 +150,14 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	if w := g.GetWork(); w.GetMaxRetries() != 0 || w.GetBackoffMs() != 500 || w.GetMaxBackoffMs() != 60_000 || w.GetTimeoutMs() != 0 ||
 		w.GetParallelism() != 4 || w.GetBackoffType() != sluicev1.BackoffType_BACKOFF_TYPE_FIXED {
 		t.Errorf("with work_config: %v", w)
+	}
+	limited := registered("limited", ">x")
+	limited.Definition.WorkConfig = &step.WorkConfig{MaxBackoffMS: new(int64(300))}
+	if p, err = plan.Build([]plan.Registered{limited}, []string{"limited"}, nil, defaults()); err != nil {
+		t.Fatal(err)
+	}
+	if w := p.GetSteps()[0].GetWork(); w.GetBackoffMs() != 300 || w.GetMaxBackoffMs() != 300 {
+		t.Errorf("a limit under the default backoff: %v", w)
 	}
 	if !g.GetHasCredentials() || g.GetCallTimeoutMs() != 5 || g.GetRegistryRevision() != 7 || strings.Contains(string(g.GetDefinition()), "whsec_") {
 		t.Errorf("planned step %v", g)

@@ -98,8 +98,11 @@ func workConfig(w *step.WorkConfig, d Defaults) *sluicev1.WorkConfig {
 		if w.BackoffMS != nil {
 			out.BackoffMs = *w.BackoffMS
 		}
-		if w.MaxBackoffMS != nil {
+		if w.MaxBackoffMS != nil && *w.MaxBackoffMS > 0 {
 			out.MaxBackoffMs = *w.MaxBackoffMS
+			if w.BackoffMS == nil {
+				out.BackoffMs = min(out.GetBackoffMs(), out.GetMaxBackoffMs())
+			}
 		}
 		if w.BackoffType != "" {
 			out.BackoffType = backoffOf(w.BackoffType)

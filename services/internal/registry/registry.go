@@ -45,7 +45,8 @@ type Registry struct {
 
 	mu       sync.RWMutex
 	steps    map[string]plan.Registered
-	revision uint64 // of the last change that is in steps
+	seen     map[string]uint64 // key to its last revision, of steps that are gone too
+	revision uint64            // of the last change that is in steps
 	sorted   []plan.Registered
 }
 
@@ -55,7 +56,7 @@ func Open(ctx context.Context, b *bus.Bus) (*Registry, error) {
 	if err != nil {
 		return nil, unavailable("registry.Open", err)
 	}
-	r := &Registry{bus: b, kv: kv, stream: "KV_" + kv.Bucket(), prefix: "$KV." + kv.Bucket() + ".", steps: map[string]plan.Registered{}}
+	r := &Registry{bus: b, kv: kv, stream: "KV_" + kv.Bucket(), prefix: "$KV." + kv.Bucket() + ".", steps: map[string]plan.Registered{}, seen: map[string]uint64{}}
 	return r, r.refresh(ctx)
 }
 
@@ -119,30 +120,30 @@ func (r *Registry) refresh(ctx context.Context) error {
 	}
 }
 
-// take brings one change into the view, unless a newer one is there.
+// take brings one change into the view, unless a newer one is there: two
+// watches may bring changes of one step in either order.
 func (r *Registry) take(entry jetstream.KeyValueEntry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[entry.Key()] >= entry.Revision() {
+		return
+	}
+	r.seen[entry.Key()] = entry.Revision()
+	r.revision, r.sorted = max(r.revision, entry.Revision()), nil
 	id, err := subject.Unescape(entry.Key())
 	if err != nil {
 		return // not one of ours
 	}
-	var d step.Definition
-	if entry.Operation() == jetstream.KeyValuePut {
-		if err := json.Unmarshal(entry.Value(), &d); err != nil {
-			slog.Error("a registered step cannot be read", slog.String("step_id", id), slog.Any("error", err))
-			return
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if old, ok := r.steps[id]; ok && old.Revision >= entry.Revision() {
+	if entry.Operation() != jetstream.KeyValuePut {
+		delete(r.steps, id)
 		return
 	}
-	if entry.Operation() == jetstream.KeyValuePut {
-		r.steps[id] = plan.Registered{Definition: d, Revision: entry.Revision()}
-	} else {
-		delete(r.steps, id)
+	var d step.Definition
+	if err := json.Unmarshal(entry.Value(), &d); err != nil {
+		slog.Error("a registered step cannot be read", slog.String("step_id", id), slog.Any("error", err))
+		return
 	}
-	r.revision, r.sorted = max(r.revision, entry.Revision()), nil
+	r.steps[id] = plan.Registered{Definition: d, Revision: entry.Revision()}
 }
 
 // List returns the steps, sorted by id. The slice is shared: nobody may change it.
