@@ -1,0 +1,91 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// A Status is what a flow, step or work item has come to.
+type Status string
+
+// The statuses. A work item succeeds, everything else completes.
+const (
+	Pending      Status = "pending"
+	Active       Status = "active"
+	Paused       Status = "paused"
+	Completed    Status = "completed"
+	Failed       Status = "failed"
+	Canceled     Status = "canceled"
+	Skipped      Status = "skipped"
+	NotCompleted Status = "not_completed"
+	Succeeded    Status = "succeeded"
+)
+
+// Ended reports whether a flow with this status has come to its end.
+func (s Status) Ended() bool { return s == Completed || s == Failed || s == Canceled }
+
+// Digest is a flow in short.
+type Digest struct {
+	Status      Status    `json:"status"`
+	CreatedAt   time.Time `json:"created_at"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	Error       string    `json:"error,omitempty"`
+}
+
+// FlowState is the whole state of a flow.
+type FlowState struct {
+	ID           string               `json:"id"`
+	Status       Status               `json:"status"`
+	CreatedAt    time.Time            `json:"created_at"`
+	CompletedAt  time.Time            `json:"completed_at,omitzero"`
+	LastUpdated  time.Time            `json:"last_updated"`
+	Plan         Plan                 `json:"plan"`
+	Labels       map[string]string    `json:"labels,omitempty"`
+	Error        string               `json:"error,omitempty"`
+	ParentFlowID string               `json:"parent_flow_id,omitempty"`
+	ParentStepID string               `json:"parent_step_id,omitempty"`
+	Attributes   map[string]Attribute `json:"attributes"`
+	// Executions are the steps of the plan, by id.
+	Executions map[string]Execution `json:"executions"`
+}
+
+// Attribute is one that has its value.
+type Attribute struct {
+	Value json.RawMessage `json:"value"`
+	// Step gave it; empty for one that the flow started with.
+	Step string `json:"step,omitempty"`
+}
+
+// Execution is the state of one step.
+type Execution struct {
+	Status      Status    `json:"status"`
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	Inputs      Values    `json:"inputs,omitempty"`
+	Outputs     Values    `json:"outputs,omitempty"`
+	Error       string    `json:"error,omitempty"`
+	// Unsatisfied names the inputs that a failed or skipped step lacked.
+	Unsatisfied []string `json:"unsatisfied,omitempty"`
+	// Duration in milliseconds.
+	Duration int64 `json:"duration,omitempty"`
+	// WorkItems by their place in input order, from "0".
+	WorkItems map[string]WorkItem `json:"work_items"`
+}
+
+// WorkItem is the state of one work item.
+type WorkItem struct {
+	Status Status `json:"status"`
+	// Token is its first 8 characters.
+	Token       string    `json:"token,omitempty"`
+	Attempt     uint32    `json:"attempt,omitempty"`
+	Inputs      Values    `json:"inputs,omitempty"`
+	Outputs     Values    `json:"outputs,omitempty"`
+	Error       string    `json:"error,omitempty"`
+	RetryCount  uint32    `json:"retry_count"`
+	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
+	StartedAt   time.Time `json:"started_at,omitzero"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+}
+
+// Values are JSON values by name.
+type Values map[string]json.RawMessage

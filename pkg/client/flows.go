@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/sluiceflow/sluice/pkg/event"
+)
+
+// StartRequest asks for a new flow.
+type StartRequest struct {
+	// ID of the flow; empty lets the console make one. Give one, so that the same
+	// request can be sent again without starting a second flow.
+	ID string `json:"id,omitempty"`
+	// Goals are the ids of the steps to reach.
+	Goals []string `json:"goals"`
+	// Init are the attributes to begin with: anything that encoding/json writes.
+	Init   map[string]any    `json:"init,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// TimeoutMS is how many milliseconds the flow may take; 0 means no limit.
+	TimeoutMS int64 `json:"timeout_ms,omitempty"`
+}
+
+// StartFlow starts a flow and returns its id. When it returns without an error
+// the flow is stored durably. The same request again starts nothing and returns
+// the same.
+func (c *Client) StartFlow(ctx context.Context, r StartRequest) (id string, err error) {
+	var answer struct {
+		FlowID string `json:"flow_id"`
+	}
+	_, err = c.call(ctx, http.MethodPost, []string{"flow"}, nil, r, &answer)
+	return answer.FlowID, err
+}
+
+// Flow reads the whole state of a flow.
+func (c *Client) Flow(ctx context.Context, id string) (FlowState, error) {
+	var s FlowState
+	_, err := c.call(ctx, http.MethodGet, []string{"flow", id}, nil, nil, &s)
+	return s, err
+}
+
+// FlowStatus reads a flow in short, which costs little.
+func (c *Client) FlowStatus(ctx context.Context, id string) (Digest, error) {
+	var d Digest
+	_, err := c.call(ctx, http.MethodGet, []string{"flow", id, "status"}, nil, nil, &d)
+	return d, err
+}
+
+// FlowEvents reads the whole history of a flow, in order.
+func (c *Client) FlowEvents(ctx context.Context, id string) ([]event.Event, error) {
+	var list struct {
+		Events []event.Event `json:"events"`
+	}
+	_, err := c.call(ctx, http.MethodGet, []string{"flow", id, "events"}, nil, nil, &list)
+	return list.Events, err
+}
+
+// CancelFlow ends a running flow. The reason may be empty.
+func (c *Client) CancelFlow(ctx context.Context, id, reason string) error {
+	ask := struct {
+		Reason string `json:"reason,omitempty"`
+	}{reason}
+	_, err := c.call(ctx, http.MethodPost, []string{"flow", id, "cancel"}, nil, ask, nil)
+	return err
+}
+
+// DeleteFlow removes the history of a flow that ended, for good.
+func (c *Client) DeleteFlow(ctx context.Context, id string) error {
+	_, err := c.call(ctx, http.MethodDelete, []string{"flow", id}, nil, nil, nil)
+	return err
+}
+
+// FlowFilter says which flows to list; the zero value is all of them.
+type FlowFilter struct {
+	// Statuses of which a flow has one.
+	Statuses []Status
+	// Labels that a flow has: name=value, or a name alone.
+	Labels   []string
+	Goal     string
+	IDPrefix string
+	// Since and Until limit when the flow was started.
+	Since, Until time.Time
+	// PageSize is how many are read at once; 0 leaves it to the console.
+	PageSize int
+}
+
+func (f FlowFilter) query() url.Values {
+	q := url.Values{}
+	for _, status := range f.Statuses {
+		q.Add("status", string(status))
+	}
+	for _, label := range f.Labels {
+		q.Add("label", label)
+	}
+	for name, text := range map[string]string{"goal": f.Goal, "id_prefix": f.IDPrefix} {
+		if text != "" {
+			q.Set(name, text)
+		}
+	}
+	for name, at := range map[string]time.Time{"since": f.Since, "until": f.Until} {
+		if !at.IsZero() {
+			q.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if f.PageSize > 0 {
+		q.Set("limit", strconv.Itoa(f.PageSize))
+	}
+	return q
+}
+
+// FlowEntry is one flow of a list.
+type FlowEntry struct {
+	ID     string `json:"id"`
+	Digest Digest `json:"digest"`
+}
+
+// Flows lists flows, newest first, reading page after page as the loop goes on.
+// An error is the last thing given.
+func (c *Client) Flows(ctx context.Context, filter FlowFilter) iter.Seq2[FlowEntry, error] {
+	return func(yield func(FlowEntry, error) bool) {
+		query := filter.query()
+		for {
+			var page struct {
+				Flows []FlowEntry `json:"flows"`
+				Next  string      `json:"next"`
+			}
+			if _, err := c.call(ctx, http.MethodGet, []string{"flow"}, query, nil, &page); err != nil {
+				yield(FlowEntry{}, err)
+				return
+			}
+			for _, entry := range page.Flows {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			query.Set("cursor", page.Next)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package event
+
+// A Type names what happened.
+type Type string
+
+// The types of events of flows.
+const (
+	FlowStarted     Type = "flow_started"
+	FlowCompleted   Type = "flow_completed"
+	FlowFailed      Type = "flow_failed"
+	FlowCanceled    Type = "flow_canceled"
+	FlowPaused      Type = "flow_paused"
+	FlowResumed     Type = "flow_resumed"
+	FlowDeactivated Type = "flow_deactivated" // ended, and nothing of it can act any more
+	FlowRetired     Type = "flow_retired"     // the history is about to be purged
+
+	StepStarted    Type = "step_started"
+	StepCompleted  Type = "step_completed"
+	StepFailed     Type = "step_failed"
+	StepSkipped    Type = "step_skipped"
+	StepOverridden Type = "step_overridden" // repaired by hand
+	AttributeSet   Type = "attribute_set"
+
+	WorkStarted        Type = "work_started"
+	WorkSucceeded      Type = "work_succeeded"
+	WorkFailed         Type = "work_failed"
+	WorkNotCompleted   Type = "work_not_completed"
+	RetryScheduled     Type = "retry_scheduled"
+	WorkTimedOut       Type = "work_timed_out"
+	CompletionIgnored  Type = "completion_ignored"
+	WorkCompensating   Type = "work_compensating"
+	WorkCompensated    Type = "work_compensated"
+	CompensationFailed Type = "compensation_failed"
+)
+
+// Ends reports whether the event ends its flow.
+func (t Type) Ends() bool {
+	return t == FlowCompleted || t == FlowFailed || t == FlowCanceled
+}
