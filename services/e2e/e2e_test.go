@@ -1,0 +1,119 @@
+package e2e_test
+
+import (
+	"net"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/sluiceflow/sluice/services/internal/testkit"
+)
+
+// drainLimit is how long a role may take to end when it is asked to.
+const drainLimit = 10 * time.Second
+
+// stack is NATS, Redis and one process of each role.
+type stack struct {
+	t     *testing.T
+	env   map[string]string
+	addrs map[string]string
+	roles map[string]*process
+}
+
+func newStack(t *testing.T) *stack {
+	t.Helper()
+	p := build(t)
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Log("redis-server is not in PATH: this runs on the embedded one")
+	}
+	natsAddr := freeAddr(t)
+	_, port, err := net.SplitHostPort(natsAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := writeFile(t, "nats.conf", "listen: 127.0.0.1:"+port+"\nmax_payload: 8MB\njetstream {store_dir: \""+t.TempDir()+"\", max_file_store: 1TB}\n")
+	start(t, "nats-server", nil, p.nats, "-c", conf)
+	s := &stack{t: t, addrs: map[string]string{}, roles: map[string]*process{}}
+	for _, role := range []string{"gateway", "engine", "dispatcher", "console"} {
+		s.addrs[role] = freeAddr(t)
+	}
+	s.env = map[string]string{
+		"NATS_URL": "nats://" + natsAddr, "REDIS_URL": testkit.Redis(t), "LOG_FORMAT": "json",
+		"WEBHOOK_BASE_URL": "http://" + s.addrs["gateway"], "ALLOW_PRIVATE_ENDPOINTS": "true", "DATA_DIR": t.TempDir(),
+	}
+	for role := range s.addrs {
+		s.start(role)
+	}
+	for _, addr := range s.addrs {
+		ready(t, addr)
+	}
+	return s
+}
+
+func (s *stack) start(role string) {
+	s.t.Helper()
+	env := map[string]string{"LISTEN_ADDR": s.addrs[role]}
+	for k, v := range s.env {
+		env[k] = v
+	}
+	s.roles[role] = start(s.t, role, env, built.sluice, role)
+}
+
+func TestRolesAsProcesses(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	l := newLoad(t, "http://"+s.addrs["console"])
+	l.begin(20)
+	l.finish()
+	for role, p := range s.roles {
+		if took := p.stop(); took > drainLimit {
+			t.Errorf("%s took %s to end", role, took)
+		}
+	}
+}
+
+// Each role is killed in the middle of the load and started again: nothing that
+// was acknowledged is lost, and nothing is applied twice.
+func TestKilledRolesLoseNothing(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	l := newLoad(t, "http://"+s.addrs["console"])
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n, role := range []string{"engine", "gateway", "dispatcher", "engine", "console", "engine"} {
+			l.waitStored(10 * (n + 1))
+			s.roles[role].kill()
+			s.start(role)
+		}
+	}()
+	l.begin(60)
+	<-done
+	l.finish()
+}
+
+// kill -9 of `sluice dev` in the middle of 200 flows, and a restart on the same
+// data.
+func TestDevSurvivesAKill(t *testing.T) {
+	t.Parallel()
+	p := build(t)
+	addr, nats := freeAddr(t), freeAddr(t)
+	args := []string{"dev", "--listen", addr, "--data", t.TempDir()}
+	env := map[string]string{"DEV_NATS_LISTEN": nats}
+	dev := start(t, "dev", env, p.sluice, args...)
+	ready(t, addr)
+	l := newLoad(t, "http://"+addr)
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		l.waitStored(150)
+		dev.kill()
+		dev = start(t, "dev again", env, p.sluice, args...)
+	}()
+	l.begin(200)
+	<-killed
+	l.finish()
+	if took := dev.stop(); took > drainLimit {
+		t.Errorf("it took %s to end", took)
+	}
+}

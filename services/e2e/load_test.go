@@ -1,0 +1,176 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/sluiceflow/sluice/pkg/client"
+	"github.com/sluiceflow/sluice/pkg/event"
+	"github.com/sluiceflow/sluice/pkg/step"
+	"github.com/sluiceflow/sluice/pkg/worker"
+	"github.com/sluiceflow/sluice/services/internal/testkit"
+)
+
+// load is a worker of a chain of two async steps and a sync one, and the ledger
+// of what it was told.
+type load struct {
+	t      *testing.T
+	api    *client.Client
+	server *httptest.Server
+	worker *worker.Worker
+
+	mu     sync.Mutex
+	stored map[string]bool // flow/step whose outcome got a 2xx
+	flows  []string
+}
+
+func newLoad(t *testing.T, console string) *load {
+	t.Helper()
+	l := &load{t: t, stored: map[string]bool{}}
+	api, err := client.New(console, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.api = api
+	w, err := worker.New(worker.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.worker = w
+	w.Sync("receipt", func(_ context.Context, call worker.Call) (worker.Outputs, error) {
+		return worker.Outputs{"receipt": "for " + string(call.Arguments["payment"])}, nil
+	})
+	l.server = httptest.NewServer(http.HandlerFunc(l.serve))
+	t.Cleanup(l.server.Close)
+	l.register()
+	return l
+}
+
+func (l *load) register() {
+	l.t.Helper()
+	in := step.Attribute{Role: step.RoleRequired, Type: step.TypeString}
+	out := step.Attribute{Role: step.RoleOutput, Type: step.TypeString}
+	http := &step.HTTP{Endpoint: l.server.URL}
+	retries := &step.WorkConfig{MaxRetries: 50, BackoffMS: new(int64(100)), MaxBackoffMS: new(int64(1000)), TimeoutMS: 5000}
+	for _, d := range []step.Definition{
+		{ID: "reserve", Type: step.KindAsync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"order": in, "reservation": out}},
+		{ID: "charge", Type: step.KindAsync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"reservation": in, "payment": out}},
+		{ID: "receipt", Type: step.KindSync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"payment": in, "receipt": out}},
+	} {
+		testkit.Eventually(l.t, patience, func() error {
+			_, err := l.api.RegisterStep(l.t.Context(), d)
+			return err
+		})
+	}
+}
+
+// serve accepts async calls and completes them once. A worker that had a 2xx
+// says nothing more, even when it is called again: a lost completion would be
+// seen by a flow that does not end.
+func (l *load) serve(rw http.ResponseWriter, r *http.Request) {
+	var req step.Request
+	body := http.MaxBytesReader(rw, r.Body, 1<<20)
+	text, err := io.ReadAll(body)
+	if err != nil || json.Unmarshal(text, &req) != nil {
+		rw.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if req.Metadata.StepID == "receipt" {
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		l.worker.ServeHTTP(rw, r)
+		return
+	}
+	rw.WriteHeader(http.StatusAccepted)
+	go l.complete(req.Metadata)
+}
+
+func (l *load) complete(m step.Metadata) {
+	key := m.FlowID + "/" + m.StepID
+	l.mu.Lock()
+	known := l.stored[key]
+	l.mu.Unlock()
+	if known {
+		return
+	}
+	output := map[string]string{"reserve": "reservation", "charge": "payment"}[m.StepID]
+	result := step.Result{Success: true, Outputs: map[string]json.RawMessage{output: json.RawMessage(`"` + key + `"`)}}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var sender worker.Sender
+	if _, err := sender.Send(ctx, m.WebhookURL, result); err == nil {
+		l.mu.Lock()
+		l.stored[key] = true
+		l.mu.Unlock()
+	}
+}
+
+// begin starts n flows, each until it is stored.
+func (l *load) begin(n int) {
+	l.t.Helper()
+	for i := range n {
+		id := fmt.Sprintf("order-%d", i)
+		l.flows = append(l.flows, id)
+		testkit.Eventually(l.t, patience, func() error {
+			_, err := l.api.StartFlow(l.t.Context(), client.StartRequest{
+				ID: id, Goals: []string{"receipt"}, Init: map[string]any{"order": id},
+			})
+			return err
+		})
+	}
+}
+
+// finish waits until all flows ended well and checks the promise: each stored
+// outcome stands in its flow's history once, as applied.
+func (l *load) finish() {
+	l.t.Helper()
+	for _, id := range l.flows {
+		testkit.Eventually(l.t, 2*patience, func() error {
+			digest, err := l.api.FlowStatus(l.t.Context(), id)
+			if err == nil && digest.Status != client.Completed {
+				err = fmt.Errorf("flow %s is %s", id, digest.Status)
+			}
+			return err
+		})
+		events, err := l.api.FlowEvents(l.t.Context(), id)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		applied := map[string]int{}
+		for _, e := range events {
+			if e.Type == event.WorkSucceeded {
+				applied[e.StepID]++
+			}
+		}
+		for _, s := range []string{"reserve", "charge", "receipt"} {
+			if applied[s] != 1 {
+				l.t.Errorf("flow %s: the outcome of %s is applied %d times", id, s, applied[s])
+			}
+		}
+	}
+}
+
+// storedSoFar is how many outcomes got a 2xx.
+func (l *load) storedSoFar() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.stored)
+}
+
+// waitStored waits until n outcomes got a 2xx.
+func (l *load) waitStored(n int) {
+	l.t.Helper()
+	testkit.Eventually(l.t, patience, func() error {
+		if got := l.storedSoFar(); got < n {
+			return fmt.Errorf("%d outcomes are stored, want %d", got, n)
+		}
+		return nil
+	})
+}
