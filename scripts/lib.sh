@@ -33,3 +33,14 @@ gone() {
   state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 0
   [ -z "$state" ] || [ "$state" = Z ]
 }
+
+# free_port: prints a TCP port of 127.0.0.1 that nobody listens on at the moment.
+free_port() {
+  local port
+  while :; do
+    port=$((20000 + RANDOM % 12000))
+    # Connecting fails where nobody listens.
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+  done
+  printf '%s\n' "$port"
+}

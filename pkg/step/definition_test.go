@@ -3,8 +3,8 @@ package step_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,8 +169,8 @@ func TestLimits(t *testing.T) {
 	d := parse(t, merged(t, `{}`))
 	d.Labels, d.Attributes = map[string]string{}, map[string]step.Attribute{}
 	for i := range 33 {
-		d.Labels[fmt.Sprint(i)] = "x"
-		d.Attributes[fmt.Sprint(i)] = step.Attribute{Role: step.RoleOutput}
+		d.Labels[strconv.Itoa(i)] = "x"
+		d.Attributes[strconv.Itoa(i)] = step.Attribute{Role: step.RoleOutput}
 	}
 	if err := d.Validate(step.Limits{}); !names(err, "labels") {
 		t.Errorf("33 labels: %v", err)

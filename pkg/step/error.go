@@ -70,17 +70,18 @@ func wanted(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch kind := t.Kind(); {
-	case kind == reflect.String:
+	switch t.Kind() { //nolint:exhaustive // the kinds that definitions and results have
+	case reflect.String:
 		return "a string"
-	case kind == reflect.Bool:
+	case reflect.Bool:
 		return "true or false"
-	case kind == reflect.Slice:
+	case reflect.Slice:
 		return "a list"
-	case kind == reflect.Int32, kind == reflect.Int64:
+	case reflect.Int32, reflect.Int64:
 		return "a whole number in range"
+	default:
+		return "an object"
 	}
-	return "an object"
 }
 
 // dotted turns /attributes/amount/role into attributes.amount.role.

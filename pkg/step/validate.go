@@ -142,13 +142,13 @@ func (a Attribute) EffectiveType() Type { return cmp.Or(a.Type, TypeAny) }
 func (v *validation) work(w WorkConfig) {
 	const field = "work_config."
 	v.check(w.MaxRetries >= -1, field+"max_retries", "must be %d to %d", -1, math.MaxInt32)
-	backoff, limit := int64(0), maxMS
+	backoff := int64(0)
 	if w.BackoffMS != nil {
 		backoff = *w.BackoffMS
 		v.milliseconds(field+"backoff_ms", backoff, 0)
 	}
 	if w.MaxBackoffMS != nil {
-		limit = *w.MaxBackoffMS
+		limit := *w.MaxBackoffMS
 		v.milliseconds(field+"max_backoff_ms", limit, 0)
 		v.check(limit == 0 || limit >= backoff, field+"max_backoff_ms", "must not be less than backoff_ms")
 	}

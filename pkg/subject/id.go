@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+const hexDigits = "0123456789ABCDEF"
+
 // MaxIDLength is the largest number of characters of an id.
 const MaxIDLength = 128
 
@@ -34,7 +36,6 @@ func plain(c byte) bool { return alphanumeric(c) || c == '_' || c == '-' }
 
 // Escape writes an id as one token of a subject or key.
 func Escape(id string) string {
-	const hex = "0123456789ABCDEF"
 	n := 0
 	for i := range len(id) {
 		if !plain(id[i]) {
@@ -49,7 +50,7 @@ func Escape(id string) string {
 		if c := id[i]; plain(c) {
 			b = append(b, c)
 		} else {
-			b = append(b, '=', hex[c>>4], hex[c&15])
+			b = append(b, '=', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
 	return string(b)
@@ -63,11 +64,12 @@ func Unescape(tok string) (string, error) {
 		case plain(c):
 			b = append(b, c)
 		case c == '=' && i+2 < len(tok):
-			high, low := strings.IndexByte("0123456789ABCDEF", tok[i+1]), strings.IndexByte("0123456789ABCDEF", tok[i+2])
-			if high < 0 || low < 0 || plain(byte(high<<4|low)) {
+			high, low := strings.IndexByte(hexDigits, tok[i+1]), strings.IndexByte(hexDigits, tok[i+2])
+			c := byte(high<<4 | low) //nolint:gosec // checked in the next line: both are less than 16
+			if high < 0 || low < 0 || plain(c) {
 				return "", fmt.Errorf("%q is not an escaped id", tok)
 			}
-			b = append(b, byte(high<<4|low))
+			b = append(b, c)
 			i += 2
 		default:
 			return "", fmt.Errorf("%q is not an escaped id", tok)
@@ -83,6 +85,6 @@ func Unescape(tok string) (string, error) {
 // modulo the number of partitions.
 func Partition(flowID string, partitions int) int {
 	h := fnv.New64a()
-	h.Write([]byte(flowID))
+	_, _ = h.Write([]byte(flowID))             // never fails
 	return int(h.Sum64() % uint64(partitions)) //nolint:gosec // partitions is small and positive
 }

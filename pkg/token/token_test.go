@@ -14,11 +14,11 @@ import (
 
 func secret(b byte) []byte { return bytes.Repeat([]byte{b}, token.MinSecretBytes) }
 
-func ring(t testing.TB, keys ...token.Key) *token.Ring {
-	t.Helper()
+func ring(tb testing.TB, keys ...token.Key) *token.Ring {
+	tb.Helper()
 	r, err := token.NewRing(keys...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }

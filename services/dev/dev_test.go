@@ -15,9 +15,9 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
-func begin(t *testing.T, dir, listen string) *dev.Servers {
+func begin(t *testing.T, dir string) *dev.Servers {
 	t.Helper()
-	servers, err := dev.Start(t.Context(), dev.Config{DataDir: dir, NATSListen: listen}, slog.New(slog.DiscardHandler))
+	servers, err := dev.Start(t.Context(), dev.Config{DataDir: dir, NATSListen: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func connect(t *testing.T, servers *dev.Servers, opts ...nats.Option) jetstream.
 func TestNATSKeepsItsStateInTheFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	servers := begin(t, dir, "127.0.0.1:0")
+	servers := begin(t, dir)
 	js := connect(t, servers, servers.InProcess())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEPT"}); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestNATSKeepsItsStateInTheFolder(t *testing.T) {
 	if err := servers.Close(); err != nil {
 		t.Fatal(err)
 	}
-	servers = begin(t, dir, "127.0.0.1:0")
+	servers = begin(t, dir)
 	if _, err := connect(t, servers).Stream(t.Context(), "KEPT"); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -60,7 +60,7 @@ func TestNATSKeepsItsStateInTheFolder(t *testing.T) {
 
 func TestRedisExpires(t *testing.T) {
 	t.Parallel()
-	servers := begin(t, t.TempDir(), "127.0.0.1:0")
+	servers := begin(t, t.TempDir())
 	opts, err := redis.ParseURL(servers.RedisURL())
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestStartSaysWhatIsInTheWay(t *testing.T) {
 	}
 	defer listener.Close()
 	taken := t.TempDir()
-	servers := begin(t, taken, "127.0.0.1:0")
+	servers := begin(t, taken)
 	for _, tt := range []struct{ name, dir, listen, want string }{
 		{name: "another process in the folder", dir: taken, listen: "127.0.0.1:0", want: "another sluice uses this folder"},
 		{name: "another program on the address", dir: t.TempDir(), listen: listener.Addr().String(), want: "address already in use"},
@@ -101,7 +101,7 @@ func TestStartSaysWhatIsInTheWay(t *testing.T) {
 	if err := servers.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := begin(t, taken, "127.0.0.1:0").Close(); err != nil {
+	if err := begin(t, taken).Close(); err != nil {
 		t.Errorf("the folder was not given back: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"maps"
 	"net"
 	"os/exec"
 	"testing"
@@ -53,9 +54,7 @@ func newStack(t *testing.T) *stack {
 func (s *stack) start(role string) {
 	s.t.Helper()
 	env := map[string]string{"LISTEN_ADDR": s.addrs[role]}
-	for k, v := range s.env {
-		env[k] = v
-	}
+	maps.Copy(env, s.env)
 	s.roles[role] = start(s.t, role, env, built.sluice, role)
 }
 

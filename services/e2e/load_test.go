@@ -58,12 +58,12 @@ func (l *load) register() {
 	l.t.Helper()
 	in := step.Attribute{Role: step.RoleRequired, Type: step.TypeString}
 	out := step.Attribute{Role: step.RoleOutput, Type: step.TypeString}
-	http := &step.HTTP{Endpoint: l.server.URL}
+	call := &step.HTTP{Endpoint: l.server.URL}
 	retries := &step.WorkConfig{MaxRetries: 50, BackoffMS: new(int64(100)), MaxBackoffMS: new(int64(1000)), TimeoutMS: 5000}
 	for _, d := range []step.Definition{
-		{ID: "reserve", Type: step.KindAsync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"order": in, "reservation": out}},
-		{ID: "charge", Type: step.KindAsync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"reservation": in, "payment": out}},
-		{ID: "receipt", Type: step.KindSync, HTTP: http, WorkConfig: retries, Attributes: map[string]step.Attribute{"payment": in, "receipt": out}},
+		{ID: "reserve", Type: step.KindAsync, HTTP: call, WorkConfig: retries, Attributes: map[string]step.Attribute{"order": in, "reservation": out}},
+		{ID: "charge", Type: step.KindAsync, HTTP: call, WorkConfig: retries, Attributes: map[string]step.Attribute{"reservation": in, "payment": out}},
+		{ID: "receipt", Type: step.KindSync, HTTP: call, WorkConfig: retries, Attributes: map[string]step.Attribute{"payment": in, "receipt": out}},
 	} {
 		testkit.Eventually(l.t, patience, func() error {
 			_, err := l.api.RegisterStep(l.t.Context(), d)
@@ -89,7 +89,7 @@ func (l *load) serve(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rw.WriteHeader(http.StatusAccepted)
-	go l.complete(req.Metadata)
+	go l.complete(req.Metadata) //nolint:contextcheck // the call is answered; the completion has its own deadline
 }
 
 func (l *load) complete(m step.Metadata) {

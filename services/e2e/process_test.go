@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 func build(t *testing.T) *programs {
 	t.Helper()
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "sluice-e2e"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "sluice-e2e"); built.err != nil { //nolint:usetesting // it outlives the test that made it
 			return
 		}
 		built.sluice, built.nats = filepath.Join(built.dir, "sluice"), filepath.Join(built.dir, "nats-server")
@@ -96,7 +96,7 @@ func (o *output) String() string {
 func start(t *testing.T, name string, env map[string]string, path string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, out: &output{}, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(context.Background(), path, args...) //nolint:gosec // a program of the test's own
+	p.cmd = exec.CommandContext(context.Background(), path, args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}

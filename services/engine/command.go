@@ -22,6 +22,7 @@ const deadDelay = 30 * time.Second
 // command is one delivered command.
 type command struct {
 	*sluicev1.Command
+
 	msg     jetstream.Msg
 	at      flow.Position
 	stored  time.Time

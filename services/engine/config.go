@@ -1,15 +1,15 @@
 package engine
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluiceflow/sluice/services/internal/bus"
-	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
@@ -34,19 +34,21 @@ type Deps struct {
 	Metrics prometheus.Registerer
 }
 
-func (c *Config) check() error {
+// Validate reports every value that makes no sense.
+func (c Config) Validate() error {
+	var mistakes []error
 	base, err := url.Parse(c.WebhookBaseURL)
 	if err != nil || (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
-		return fault.Newf(fault.Invalid, "engine.New", "WEBHOOK_BASE_URL is %q, it must be an absolute http or https URL without a query", c.WebhookBaseURL)
+		mistakes = append(mistakes, fmt.Errorf("WEBHOOK_BASE_URL is %q, it must be an absolute http or https URL without a query", c.WebhookBaseURL))
 	}
-	c.WebhookBaseURL = strings.TrimSuffix(c.WebhookBaseURL, "/")
-	switch {
-	case c.HistoryRetention < time.Second:
-		return fault.Newf(fault.Invalid, "engine.New", "HISTORY_RETENTION is %s, it must be at least 1s", c.HistoryRetention)
-	case c.FlowCacheSize < 1:
-		return fault.Newf(fault.Invalid, "engine.New", "FLOW_CACHE_SIZE is %d, it must be at least 1", c.FlowCacheSize)
-	case c.SweepInterval < time.Second:
-		return fault.Newf(fault.Invalid, "engine.New", "SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval)
+	if c.HistoryRetention < time.Second {
+		mistakes = append(mistakes, fmt.Errorf("HISTORY_RETENTION is %s, it must be at least 1s", c.HistoryRetention))
 	}
-	return nil
+	if c.FlowCacheSize < 1 {
+		mistakes = append(mistakes, fmt.Errorf("FLOW_CACHE_SIZE is %d, it must be at least 1", c.FlowCacheSize))
+	}
+	if c.SweepInterval < time.Second {
+		mistakes = append(mistakes, fmt.Errorf("SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval))
+	}
+	return errors.Join(mistakes...)
 }

@@ -59,7 +59,8 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	if commit == nil {
 		return
 	}
-	ctx, span := p.span(ctx, j)
+	ctx, span := otel.Tracer("sluice/engine").Start(bus.Extract(ctx, j.caused()), "commit",
+		trace.WithAttributes(attribute.String("sluice.flow_id", j.flowID), attribute.Int("sluice.commands", len(j.folding))))
 	defer span.End()
 	j.emit.trace = trace.SpanContextFromContext(ctx)
 	j.proposal, j.err = p.e.propose(ctx, j.entry, commit)
@@ -89,17 +90,14 @@ func (p *partition) poisoned(ctx context.Context, j *job, reason string) {
 	j.folding, j.singly = nil, true
 }
 
-// span is the commit's, below what caused its first command.
-func (p *partition) span(ctx context.Context, j *job) (context.Context, trace.Span) {
-	header := nats.Header{}
+// caused returns the headers of the first command that came with a trace.
+func (j *job) caused() nats.Header {
 	for _, c := range j.folding {
-		if h := c.msg.Headers(); h != nil && h.Get("traceparent") != "" {
-			header = h
-			break
+		if h := c.msg.Headers(); h.Get("traceparent") != "" {
+			return h
 		}
 	}
-	return otel.Tracer("sluice/engine").Start(bus.Extract(ctx, header), "commit",
-		trace.WithAttributes(attribute.String("sluice.flow_id", j.flowID), attribute.Int("sluice.commands", len(j.folding))))
+	return nil
 }
 
 // conclude ends a command that was decided.

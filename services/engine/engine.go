@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 	"github.com/sluiceflow/sluice/services/internal/journal"
 	"github.com/sluiceflow/sluice/services/internal/keys"
@@ -39,9 +41,10 @@ type Engine struct {
 // New returns an engine; it works while Run does. An error of kind
 // [fault.Invalid] says which setting makes no sense.
 func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
+	if err := cfg.Validate(); err != nil {
+		return nil, fault.New(fault.Invalid, "engine.New", err)
 	}
+	cfg.WebhookBaseURL = strings.TrimSuffix(cfg.WebhookBaseURL, "/")
 	m, err := newMetrics(deps.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the engine's metrics: %w", err)

@@ -61,7 +61,7 @@ func (e *Engine) sweep(ctx context.Context, shard int) error {
 				pending = meta.NumPending
 			}
 			if err := limit.Wait(ctx); err != nil {
-				return nil //nolint:nilerr // ctx ended it
+				return nil // ctx ended it
 			}
 			if err := e.look(ctx, msg.Subject()); err != nil {
 				return err

@@ -14,7 +14,7 @@ type wake struct {
 
 // wakes is a heap whose earliest entry is first. It is only a convenience: what
 // is lost from it comes by the durable schedule.
-type wakes []wake
+type wakes []wake //nolint:recvcheck // as container/heap wants it
 
 func (w wakes) Len() int           { return len(w) }
 func (w wakes) Less(i, j int) bool { return w[i].at < w[j].at }

@@ -65,8 +65,11 @@ type Gateway struct {
 // [fault.Invalid] that names all of them.
 func New(ctx context.Context, cfg Config, deps Deps) (*Gateway, error) {
 	const op = "gateway.New"
-	address, badAddress := addressOf(cfg.TrustedProxies)
-	if err := errors.Join(cfg.check(), badAddress); err != nil {
+	if err := cfg.Validate(); err != nil {
+		return nil, fault.New(fault.Invalid, op, err)
+	}
+	address, err := addressOf(cfg.TrustedProxies)
+	if err != nil {
 		return nil, fault.New(fault.Invalid, op, err)
 	}
 	limit, err := guess.New(cfg.BadTokensPerMinute)
@@ -87,8 +90,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Gateway, error) {
 	return g, nil
 }
 
-func (c *Config) check() error {
+// Validate reports every value that cannot work.
+func (c Config) Validate() error {
 	var mistakes []error
+	if _, err := addressOf(c.TrustedProxies); err != nil {
+		mistakes = append(mistakes, err)
+	}
 	if c.WithoutRedis != accept && c.WithoutRedis != reject {
 		mistakes = append(mistakes, errors.New("GATEWAY_WITHOUT_REDIS must be accept or reject"))
 	}

@@ -45,7 +45,7 @@ func (c devConfig) Validate() error { return c.Console.CheckListen(c.Serve.Liste
 // devSettings are the settings of a process that has its servers in it.
 func devSettings(cfg *devConfig, defaults map[string]string) *conf.Set {
 	all := map[string]string{
-		"LISTEN_ADDR": "127.0.0.1:8080", "DATA_DIR": "data", "WEBHOOK_BASE_URL": ownAddress,
+		"LISTEN_ADDR": "127.0.0.1:8080", "DATA_DIR": "data", "LOG_FORMAT": "text", "WEBHOOK_BASE_URL": ownAddress,
 		"ALLOW_PRIVATE_ENDPOINTS": "true", "CORS_ORIGINS": "*",
 	}
 	maps.Copy(all, defaults)

@@ -93,7 +93,7 @@ func (p *process) stop() int {
 // url is where it listens, as its log says.
 func (p *process) url() string {
 	p.t.Helper()
-	said := regexp.MustCompile(`msg=listening address=(\S+)`)
+	said := regexp.MustCompile(`"msg":"listening","address":"([^"]+)"|msg=listening address=(\S+)`)
 	var found []string
 	testkit.Eventually(p.t, soon, func() error {
 		if found = said.FindStringSubmatch(p.stderr.String()); found == nil {
@@ -101,7 +101,7 @@ func (p *process) url() string {
 		}
 		return nil
 	})
-	return "http://" + found[1]
+	return "http://" + found[1] + found[2] // one of the two formats
 }
 
 // ready waits until it can do its work.

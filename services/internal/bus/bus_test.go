@@ -220,7 +220,7 @@ func TestConfigCheck(t *testing.T) {
 	} {
 		cfg := testkit.BusConfig(t, "")
 		change(&cfg)
-		if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), name) {
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

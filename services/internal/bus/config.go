@@ -1,6 +1,9 @@
 package bus
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/sluiceflow/sluice/pkg/subject"
 )
 
@@ -25,21 +28,24 @@ type Config struct {
 	DeadMaxBytes        int64 `env:"DEAD_MAX_BYTES" envDefault:"268435456" help:"size of the DEAD stream (fixed)"`
 }
 
-// Check returns an error that says which setting makes no sense.
-func (c Config) Check() error {
-	switch {
-	case c.Partitions < 1 || c.Partitions > 1024:
-		return invalid("PARTITIONS is %d, it must be from 1 to 1024", c.Partitions)
-	case c.Shards < 1 || c.Shards > c.Partitions:
-		return invalid("SHARDS is %d, it must be from 1 to PARTITIONS (%d)", c.Shards, c.Partitions)
-	case c.StreamReplicas < 1 || c.StreamReplicas > 5:
-		return invalid("STREAM_REPLICAS is %d, it must be from 1 to 5", c.StreamReplicas)
-	case c.MaxBodyBytes < 1024:
-		return invalid("MAX_BODY_BYTES is %d, it must be at least 1024", c.MaxBodyBytes)
-	case c.Namespace != "" && subject.Escape(c.Namespace) != c.Namespace:
-		return invalid("NAMESPACE is %q, it may hold letters, digits, _ and -", c.Namespace)
-	case c.CommandsMaxBytes < 1<<20, c.FlowsMaxBytes < 1<<20, c.InvocationsMaxBytes < 1<<20, c.DeadMaxBytes < 1<<20:
-		return invalid("COMMANDS_MAX_BYTES, FLOWS_MAX_BYTES, INVOCATIONS_MAX_BYTES and DEAD_MAX_BYTES must be at least 1048576")
+// Validate reports every setting that makes no sense.
+func (c Config) Validate() error {
+	var mistakes []error
+	within := func(name string, value, least, most int64) {
+		if value < least || value > most {
+			mistakes = append(mistakes, fmt.Errorf("%s is %d, it must be from %d to %d", name, value, least, most))
+		}
 	}
-	return nil
+	within("PARTITIONS", int64(c.Partitions), 1, 1024)
+	within("SHARDS", int64(c.Shards), 1, int64(max(c.Partitions, 1)))
+	within("STREAM_REPLICAS", int64(c.StreamReplicas), 1, 5)
+	within("MAX_BODY_BYTES", int64(c.MaxBodyBytes), 1024, 8<<20)
+	within("COMMANDS_MAX_BYTES", c.CommandsMaxBytes, 1<<20, 1<<50)
+	within("FLOWS_MAX_BYTES", c.FlowsMaxBytes, 1<<20, 1<<50)
+	within("INVOCATIONS_MAX_BYTES", c.InvocationsMaxBytes, 1<<20, 1<<50)
+	within("DEAD_MAX_BYTES", c.DeadMaxBytes, 1<<20, 1<<50)
+	if c.Namespace != "" && subject.Escape(c.Namespace) != c.Namespace {
+		mistakes = append(mistakes, fmt.Errorf("NAMESPACE is %q, it may hold letters, digits, _ and -", c.Namespace))
+	}
+	return errors.Join(mistakes...)
 }

@@ -52,8 +52,8 @@ func invalid(format string, args ...any) error {
 // small for the bodies that are allowed (kind [fault.Invalid]). Name is shown in
 // the server's list of connections.
 func Connect(ctx context.Context, cfg Config, name string, log *slog.Logger, opts ...nats.Option) (*Bus, error) {
-	if err := cfg.Check(); err != nil {
-		return nil, err
+	if err := cfg.Validate(); err != nil {
+		return nil, fault.New(fault.Invalid, "bus.Connect", err)
 	}
 	b := &Bus{Space: subject.NewSpace(cfg.Namespace), Config: cfg, log: log}
 	options := append(b.options(name), opts...)

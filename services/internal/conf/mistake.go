@@ -10,11 +10,11 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Mistakes are all that is wrong with a configuration.
-type Mistakes []error
+// MistakesError are all that is wrong with a configuration.
+type MistakesError []error
 
 // Error lists them, a line each.
-func (m Mistakes) Error() string {
+func (m MistakesError) Error() string {
 	lines := make([]string, 0, len(m)+1)
 	lines = append(lines, "the configuration has mistakes:")
 	for _, err := range m {
@@ -24,7 +24,7 @@ func (m Mistakes) Error() string {
 }
 
 // Unwrap gives each of them.
-func (m Mistakes) Unwrap() []error { return m }
+func (m MistakesError) Unwrap() []error { return m }
 
 // flatten takes joined errors apart.
 func flatten(err error) []error {

@@ -43,7 +43,7 @@ func (s *Set) Without(names ...string) *Set {
 }
 
 // Load reads a struct's settings from env. The error, if any, is of type
-// [Mistakes].
+// [MistakesError].
 func Load(cfg any, lookup Lookup) error { return New(cfg, nil).Load(lookup) }
 
 // Bind adds a flag for each setting, named as it (in any case, with _ or -).
@@ -79,10 +79,10 @@ func (s Setting) usage() string {
 
 // Load reads the settings: flags that were given, then the environment, then
 // defaults. An empty value is as good as none. The error, if any, is of type
-// [Mistakes].
+// [MistakesError].
 func (s *Set) Load(lookup Lookup) error {
 	values := make(map[string]string, len(s.list))
-	var mistakes Mistakes
+	var mistakes MistakesError
 	for _, one := range s.list {
 		value, err := s.value(one, lookup)
 		if err == nil && value != "" {
@@ -128,7 +128,7 @@ func (s *Set) value(one Setting, lookup Lookup) (string, error) {
 // validate asks every part of the configuration that validates itself.
 func validate(v reflect.Value) []error {
 	var mistakes []error
-	if part, ok := v.Addr().Interface().(Validator); ok {
+	if part, ok := reflect.TypeAssert[Validator](v.Addr()); ok {
 		mistakes = append(mistakes, flatten(part.Validate())...)
 	}
 	for i := range v.NumField() {

@@ -71,18 +71,30 @@ func TestLoad(t *testing.T) {
 	}{
 		{name: "nothing set gives the defaults", env: env(), want: with(func(*config) {})},
 		{name: "empty is as good as not set", env: env("RETRIES", "", "LISTEN_ADDR", ""), want: with(func(*config) {})},
-		{name: "the environment beats defaults", env: env("RETRIES", "5", "OPEN", "true"),
-			want: with(func(c *config) { c.Inner.Retries, c.Open = 5, true })},
-		{name: "a program's defaults beat the tags", env: env(), defaults: map[string]string{"LISTEN_ADDR": ":1", "OPEN": "true"},
-			want: with(func(c *config) { c.Listen, c.Open = ":1", true })},
-		{name: "a flag beats the environment", env: env("RETRIES", "5"), args: []string{"--retries", "6"},
-			want: with(func(c *config) { c.Inner.Retries = 6 })},
-		{name: "a flag may be spelt as the variable", env: env(), args: []string{"--LISTEN_ADDR=:2"},
-			want: with(func(c *config) { c.Listen = ":2" })},
-		{name: "the address has a short flag", env: env(), args: []string{"--listen=:3"},
-			want: with(func(c *config) { c.Listen = ":3" })},
-		{name: "a secret may come from a file", env: env("KEYS_FILE", file),
-			want: with(func(c *config) { c.Inner.Keys = "from file" })},
+		{
+			name: "the environment beats defaults", env: env("RETRIES", "5", "OPEN", "true"),
+			want: with(func(c *config) { c.Inner.Retries, c.Open = 5, true }),
+		},
+		{
+			name: "a program's defaults beat the tags", env: env(), defaults: map[string]string{"LISTEN_ADDR": ":1", "OPEN": "true"},
+			want: with(func(c *config) { c.Listen, c.Open = ":1", true }),
+		},
+		{
+			name: "a flag beats the environment", env: env("RETRIES", "5"), args: []string{"--retries", "6"},
+			want: with(func(c *config) { c.Inner.Retries = 6 }),
+		},
+		{
+			name: "a flag may be spelt as the variable", env: env(), args: []string{"--LISTEN_ADDR=:2"},
+			want: with(func(c *config) { c.Listen = ":2" }),
+		},
+		{
+			name: "the address has a short flag", env: env(), args: []string{"--listen=:3"},
+			want: with(func(c *config) { c.Listen = ":3" }),
+		},
+		{
+			name: "a secret may come from a file", env: env("KEYS_FILE", file),
+			want: with(func(c *config) { c.Inner.Keys = "from file" }),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,10 +124,14 @@ func TestMistakesComeTogether(t *testing.T) {
 		want []string
 		not  []string
 	}{
-		{name: "each is named with what it wants", env: env("RETRIES", "many", "WAIT", "8", "OPEN", "perhaps"),
-			want: []string{`RETRIES: "many" is not a whole number`, `WAIT: "8" is not a duration such as 8s`, `OPEN: "perhaps" is not true or false`}},
-		{name: "also what a part finds itself", env: env("RETRIES", "-1", "OPEN", "x"),
-			want: []string{`OPEN: "x"`, "RETRIES: must not be negative", "WAIT: of no use"}},
+		{
+			name: "each is named with what it wants", env: env("RETRIES", "many", "WAIT", "8", "OPEN", "perhaps"),
+			want: []string{`RETRIES: "many" is not a whole number`, `WAIT: "8" is not a duration such as 8s`, `OPEN: "perhaps" is not true or false`},
+		},
+		{
+			name: "also what a part finds itself", env: env("RETRIES", "-1", "OPEN", "x"),
+			want: []string{`OPEN: "x"`, "RETRIES: must not be negative", "WAIT: of no use"},
+		},
 		{name: "a secret is not shown", env: env("LIMIT", "hunter2"), want: []string{"LIMIT: its value is not a whole number"}, not: []string{"hunter2"}},
 		{name: "a file that is not there", env: env("KEYS_FILE", missing), want: []string{"KEYS_FILE: open " + missing}},
 		{name: "a secret given twice", env: env("KEYS_FILE", missing, "KEYS", "x"), want: []string{"KEYS and KEYS_FILE are both set"}},
@@ -124,7 +140,7 @@ func TestMistakesComeTogether(t *testing.T) {
 			t.Parallel()
 			var got config
 			err := conf.Load(&got, tt.env)
-			var mistakes conf.Mistakes
+			var mistakes conf.MistakesError
 			if !errors.As(err, &mistakes) {
 				t.Fatalf("got %v, want mistakes", err)
 			}

@@ -34,10 +34,9 @@ func jitter(c token.Claims, attempt uint32, delay int64) int64 {
 	binary.BigEndian.PutUint64(b[:], c.Run)
 	binary.BigEndian.PutUint32(b[8:], c.Item)
 	binary.BigEndian.PutUint32(b[12:], attempt)
-	h.Write(b[:])
-	h.Write([]byte(c.FlowID))
-	h.Write([]byte{0})
-	h.Write([]byte(c.StepID))
+	for _, part := range [][]byte{b[:], []byte(c.FlowID), {0}, []byte(c.StepID)} {
+		_, _ = h.Write(part) // never fails
+	}
 	fraction := float64(mix(h.Sum64())>>11) / (1 << 53)
 	return int64(fraction * float64(delay) / 10)
 }

@@ -1,7 +1,7 @@
 package flow_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -12,7 +12,7 @@ import (
 // What a command costs must not grow with the flow's history: compare the rows.
 func BenchmarkCommandAfterHistory(b *testing.B) {
 	for _, commits := range []int{100, 10_000, 100_000} {
-		b.Run(fmt.Sprint(commits), func(b *testing.B) {
+		b.Run(strconv.Itoa(commits), func(b *testing.B) {
 			s := flow.New("f", plan.Decode)
 			var seq uint64
 			now := start

@@ -1,7 +1,7 @@
 package flow_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -43,7 +43,7 @@ func TestIgnoredOutcomesDoNotFillTheLog(t *testing.T) {
 	l.do(complete(ref("a", 1), succeeded("x", "1")))
 	before := len(l.log)
 	for i := range 40 {
-		l.do(complete(ref("a", 1), failed(fmt.Sprint(i))))
+		l.do(complete(ref("a", 1), failed(strconv.Itoa(i))))
 	}
 	if got := len(l.log) - before; got != 16 {
 		t.Errorf("%d ignored outcomes were written down, want 16", got)

@@ -18,7 +18,7 @@ type deadline struct {
 // deadlines is a heap whose earliest entry is first. Entries are never moved: an
 // entry whose work item has another deadline by now is stale and is dropped when
 // it comes up.
-type deadlines []deadline
+type deadlines []deadline //nolint:recvcheck // as container/heap wants it
 
 func (d deadlines) Len() int           { return len(d) }
 func (d deadlines) Less(i, j int) bool { return d[i].at < d[j].at }

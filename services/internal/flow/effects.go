@@ -157,7 +157,7 @@ func (s *State) closeOpen() []Mark {
 		for j := range s.Steps[i].Items {
 			if it := &s.Steps[i].Items[j]; it.Attempt > 0 && !it.final() {
 				marks = append(marks, Mark{
-					Claims: s.claims(i, uint32(j), it.Generation), //nolint:gosec // far fewer than 2^32 work items
+					Claims: s.claims(i, uint32(j), it.Generation),
 					Kind:   Closed,
 				})
 			}

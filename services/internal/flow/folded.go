@@ -25,6 +25,7 @@ type folded struct {
 
 type foldedCommand struct {
 	Position
+
 	revision uint64
 	kind     string
 }

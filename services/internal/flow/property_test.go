@@ -3,6 +3,7 @@ package flow_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -74,7 +75,7 @@ func drawOutcome(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Outcome {
 		var pairs []string
 		for _, a := range s.GetAttributes() {
 			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && rapid.IntRange(0, 5).Draw(t, "gives") > 0 {
-				pairs = append(pairs, a.GetName(), fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "value")))
+				pairs = append(pairs, a.GetName(), strconv.Itoa(rapid.IntRange(0, 2).Draw(t, "value")))
 			}
 		}
 		return succeeded(pairs...)

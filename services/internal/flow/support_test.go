@@ -198,10 +198,10 @@ func (l *life) agree() {
 
 // soonest is NextDeadline by looking at everything.
 func soonest(s *flow.State) int64 {
-	var min int64
+	var first int64
 	see := func(at int64) {
-		if at != 0 && (min == 0 || at < min) {
-			min = at
+		if at != 0 && (first == 0 || at < first) {
+			first = at
 		}
 	}
 	if s.Final() {
@@ -214,7 +214,7 @@ func soonest(s *flow.State) int64 {
 			see(s.Steps[i].Items[j].NextRetry)
 		}
 	}
-	return min
+	return first
 }
 
 func reparse[M proto.Message](t tb, m M) M {

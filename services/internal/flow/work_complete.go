@@ -67,7 +67,7 @@ func (t *Turn) refusal(it *Item, work *sluicev1.WorkRef, outcome *sluicev1.Outco
 	case it.final():
 		return fmt.Sprintf("the work item %s already", WorkStatusName(it.Status))
 	case t.s.Final():
-		return fmt.Sprintf("the flow is %s", StatusName(t.s.Status))
+		return "the flow is " + StatusName(t.s.Status)
 	case it.Attempt == 0:
 		return "the work item has not started"
 	case outcome.GetSuccess():

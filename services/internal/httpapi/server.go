@@ -94,7 +94,9 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	err := s.shutdown(requests, srv)
-	<-failed // it ended with the shutdown
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		s.log.DebugContext(requests, "serving ended", slog.Any("error", err))
+	}
 	return err
 }
 

@@ -105,7 +105,7 @@ func (k *Keys) Run(ctx context.Context) error {
 	watcher, err := k.kv.Watch(ctx, keyName, jetstream.UpdatesOnly())
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // ctx ended it
+			return nil // ctx ended it
 		}
 		return fault.New(fault.Unavailable, "keys.Run", err)
 	}

@@ -226,7 +226,7 @@ func drawSteps(t *rapid.T) []plan.Registered {
 
 func canRun(steps []plan.Registered, init map[string]json.RawMessage) map[string]bool {
 	can := map[string]bool{}
-	for range len(steps) {
+	for range steps {
 		for _, s := range steps {
 			ok := true
 			for name, a := range s.Definition.Attributes {

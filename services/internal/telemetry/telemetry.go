@@ -21,7 +21,7 @@ import (
 // Config is how a program tells what it does.
 type Config struct {
 	LogLevel     slog.Level `env:"LOG_LEVEL" envDefault:"info" help:"what is logged: debug, info, warn or error and what is graver"`
-	LogFormat    string     `env:"LOG_FORMAT" envDefault:"text" help:"how it is logged: text or json"`
+	LogFormat    string     `env:"LOG_FORMAT" envDefault:"json" help:"how it is logged: text or json"`
 	OTLPEndpoint string     `env:"OTEL_EXPORTER_OTLP_ENDPOINT" help:"where traces go by OTLP over HTTP, such as http://collector:4318; none by default"`
 }
 

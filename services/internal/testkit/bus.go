@@ -10,11 +10,11 @@ import (
 
 // BusConfig is the configuration of an installation on a NATS server that is
 // there, with every setting at its default.
-func BusConfig(t testing.TB, url string) bus.Config {
-	t.Helper()
+func BusConfig(tb testing.TB, url string) bus.Config {
+	tb.Helper()
 	var cfg bus.Config
 	if err := conf.Load(&cfg, func(string) (string, bool) { return "", false }); err != nil {
-		t.Fatalf("read the settings: %v", err)
+		tb.Fatalf("read the settings: %v", err)
 	}
 	cfg.NATSURL = url
 	return cfg
@@ -22,27 +22,27 @@ func BusConfig(t testing.TB, url string) bus.Config {
 
 // Bus starts a NATS server and returns a connection to it, with the streams,
 // buckets and consumers of an installation. Both end with the test.
-func Bus(t testing.TB) *bus.Bus {
-	t.Helper()
-	return ConnectBus(t, JetStream(t))
+func Bus(tb testing.TB) *bus.Bus {
+	tb.Helper()
+	return ConnectBus(tb, JetStream(tb))
 }
 
 // ConnectBus is Bus for a NATS server that is there.
-func ConnectBus(t testing.TB, url string) *bus.Bus {
-	t.Helper()
-	return BusOn(t, BusConfig(t, url))
+func ConnectBus(tb testing.TB, url string) *bus.Bus {
+	tb.Helper()
+	return BusOn(tb, BusConfig(tb, url))
 }
 
 // BusOn is Bus for a configuration.
-func BusOn(t testing.TB, cfg bus.Config) *bus.Bus {
-	t.Helper()
-	b, err := bus.Connect(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+func BusOn(tb testing.TB, cfg bus.Config) *bus.Bus {
+	tb.Helper()
+	b, err := bus.Connect(tb.Context(), cfg, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatalf("connect to %s: %v", cfg.NATSURL, err)
+		tb.Fatalf("connect to %s: %v", cfg.NATSURL, err)
 	}
-	t.Cleanup(b.Close)
-	if err := b.Ensure(t.Context()); err != nil {
-		t.Fatalf("make the streams: %v", err)
+	tb.Cleanup(b.Close)
+	if err := b.Ensure(tb.Context()); err != nil {
+		tb.Fatalf("make the streams: %v", err)
 	}
 	return b
 }

@@ -14,8 +14,8 @@ var errNotYet = errors.New("it did not become true")
 // Eventually asks check until it answers true, or no error, and fails the test
 // with the last answer when that took longer than timeout. It asks at least
 // once.
-func Eventually[C func() bool | func() error](t testing.TB, timeout time.Duration, check C) {
-	t.Helper()
+func Eventually[C func() bool | func() error](tb testing.TB, timeout time.Duration, check C) {
+	tb.Helper()
 	deadline := time.Now().Add(timeout)
 	for {
 		err := ask(check)
@@ -23,7 +23,7 @@ func Eventually[C func() bool | func() error](t testing.TB, timeout time.Duratio
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %v", timeout, err)
+			tb.Fatalf("after %s: %v", timeout, err)
 		}
 		time.Sleep(pollEvery)
 	}

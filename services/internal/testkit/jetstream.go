@@ -17,9 +17,9 @@ const (
 
 // JetStream starts a NATS server with JetStream in the process and returns its
 // URL. It ends with the test.
-func JetStream(t testing.TB) string {
-	t.Helper()
-	return NewNATS(t).URL()
+func JetStream(tb testing.TB) string {
+	tb.Helper()
+	return NewNATS(tb).URL()
 }
 
 // NATS is a NATS server with JetStream that a test can stop and start again,
@@ -32,11 +32,11 @@ type NATS struct {
 }
 
 // NewNATS starts a NATS server on a free port. It ends with the test.
-func NewNATS(t testing.TB) *NATS {
-	t.Helper()
-	n := &NATS{t: t, store: t.TempDir(), port: server.RANDOM_PORT}
+func NewNATS(tb testing.TB) *NATS {
+	tb.Helper()
+	n := &NATS{t: tb, store: tb.TempDir(), port: server.RANDOM_PORT}
 	n.Start()
-	t.Cleanup(n.Stop)
+	tb.Cleanup(n.Stop)
 	return n
 }
 

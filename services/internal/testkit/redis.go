@@ -19,9 +19,9 @@ const redisTick = 20 * time.Millisecond
 
 // Redis starts a Redis and returns its URL: redis-server where there is one on
 // the PATH, else miniredis. It ends with the test.
-func Redis(t testing.TB) string {
-	t.Helper()
-	return NewRedis(t).URL()
+func Redis(tb testing.TB) string {
+	tb.Helper()
+	return NewRedis(tb).URL()
 }
 
 // RedisServer is a Redis that a test can stop and start again on the same
@@ -33,11 +33,11 @@ type RedisServer struct {
 }
 
 // NewRedis starts a Redis on a free port. It ends with the test.
-func NewRedis(t testing.TB) *RedisServer {
-	t.Helper()
-	r := &RedisServer{t: t, addr: freeAddr(t)}
+func NewRedis(tb testing.TB) *RedisServer {
+	tb.Helper()
+	r := &RedisServer{t: tb, addr: freeAddr(tb)}
 	r.Start()
-	t.Cleanup(r.Stop)
+	tb.Cleanup(r.Stop)
 	return r
 }
 
@@ -63,11 +63,11 @@ func (r *RedisServer) Stop() {
 	}
 }
 
-func startMini(t testing.TB, addr string) (stop func()) {
-	t.Helper()
+func startMini(tb testing.TB, addr string) (stop func()) {
+	tb.Helper()
 	mini := miniredis.NewMiniRedis()
 	if err := mini.StartAddr(addr); err != nil {
-		t.Fatalf("start miniredis on %s: %v", addr, err)
+		tb.Fatalf("start miniredis on %s: %v", addr, err)
 	}
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -92,16 +92,16 @@ func startMini(t testing.TB, addr string) (stop func()) {
 	}
 }
 
-func startReal(t testing.TB, path, addr string) (stop func()) {
-	t.Helper()
+func startReal(tb testing.TB, path, addr string) (stop func()) {
+	tb.Helper()
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		t.Fatalf("address of redis-server: %v", err)
+		tb.Fatalf("address of redis-server: %v", err)
 	}
 	cmd := exec.Command(path, "--bind", "127.0.0.1", "--port", port, //nolint:noctx // stop ends it
-		"--save", "", "--appendonly", "no", "--dir", t.TempDir())
+		"--save", "", "--appendonly", "no", "--dir", tb.TempDir())
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start redis-server: %v", err)
+		tb.Fatalf("start redis-server: %v", err)
 	}
 	stop = func() {
 		_ = cmd.Process.Kill() // it has nothing to keep
@@ -115,7 +115,7 @@ func startReal(t testing.TB, path, addr string) (stop func()) {
 		}
 		if time.Now().After(deadline) {
 			stop()
-			t.Fatalf("redis-server was not ready within %s: %v", startTimeout, err)
+			tb.Fatalf("redis-server was not ready within %s: %v", startTimeout, err)
 		}
 		time.Sleep(pollEvery)
 	}
@@ -144,21 +144,21 @@ func ping(addr string) error {
 }
 
 // freeAddr is an address on loopback that nothing listened on a moment ago.
-func freeAddr(t testing.TB) string {
-	t.Helper()
+func freeAddr(tb testing.TB) string {
+	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
 	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+		tb.Fatalf("find a free port: %v", err)
 	}
 	defer listener.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(portOf(t, listener.Addr())))
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(portOf(tb, listener.Addr())))
 }
 
-func portOf(t testing.TB, addr net.Addr) int {
-	t.Helper()
+func portOf(tb testing.TB, addr net.Addr) int {
+	tb.Helper()
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		t.Fatalf("%v is no TCP address", addr)
+		tb.Fatalf("%v is no TCP address", addr)
 	}
 	return tcp.Port
 }
