@@ -11,5 +11,5 @@ if [ -z "$targets" ]; then
 fi
 
 while IFS=: read -r file func; do
-  go test -run '^$' -fuzz "^${func#func }\$" -fuzztime "$fuzztime" "./$(dirname "$file")" </dev/null
+  go test -run '^$' -fuzz "^${func#func }\$" -fuzztime "$fuzztime" -fuzzminimizetime 1x "./$(dirname "$file")" </dev/null
 done <<<"$targets"
