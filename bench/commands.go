@@ -55,10 +55,26 @@ func runCompare(ctx context.Context, flags *flag.FlagSet, args []string, stdout,
 		return err
 	}
 	about := report.About{
-		Command: "make bench", Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
+		Command: command(flags), Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
 		Seconds: cfg.Seconds, Rounds: cfg.Rounds, Steps: cfg.Steps, Sync: cfg.Sync,
 	}
 	return publish(stdout, *out, about, rows)
+}
+
+// command is what gives the same page again. Where the binary and the page are is this machine's affair.
+func command(flags *flag.FlagSet) string {
+	text := "go run ./bench -sluice bin/sluice"
+	plain := true
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "sluice" && f.Name != "out" {
+			text += " -" + f.Name + "=" + f.Value.String()
+			plain = false
+		}
+	})
+	if plain {
+		return "make bench"
+	}
+	return text
 }
 
 // publish prints the page, and keeps it where it is wanted.

@@ -146,14 +146,19 @@ func (e *Engine) webhookURL(inv *sluicev1.Invocation) string {
 // startTimer sees to it that the flow is woken at its next deadline. A schedule
 // that fired is gone from its stream.
 func (p *partition) startTimer(ctx context.Context, j *job) error {
-	t := &j.entry.timer
+	t, now := &j.entry.timer, p.e.clock.now()
+	lazy := j.due > now+farAhead
 	for _, c := range j.folding {
-		if c.GetWake().GetScheduled() && t.known && t.at <= c.GetWake().GetDueNs() {
+		if !c.GetWake().GetScheduled() {
+			continue
+		}
+		lazy = false
+		if t.known && t.at <= c.GetWake().GetDueNs() {
 			t.at, t.sequence = 0, 0
 		}
 	}
-	p.wakes.arm(j.flowID, t, j.due, p.e.clock.now())
-	if !t.needsTimer(j.due) {
+	p.wakes.arm(j.flowID, t, j.due, now)
+	if lazy || !t.needsTimer(j.due) {
 		return nil
 	}
 	if !t.known {

@@ -175,6 +175,57 @@ func TestTimersSurviveTheEngine(t *testing.T) {
 	w.idle()
 }
 
+// A deadline that is far ahead is stored by the sweep, and only for flows that
+// still run then.
+func TestTheSweepStoresWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.start()
+	day := planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(86_400_000)))
+	w.begin("ended", day)
+	w.send(subject.SourceHook, success(w.invocation("ended", "a"), "x", "1"))
+	w.begin("waits", day)
+	w.ended("ended")
+	w.idle()
+	if got := w.messages(w.bus.Timers(0)); got != 0 {
+		t.Fatalf("%d schedules for deadlines that are a day ahead", got)
+	}
+	stop()
+	w.start(func(c *engine.Config) { c.SweepInterval = time.Second })
+	w.until("the running flow has its schedule", func() bool {
+		last, err := w.bus.Last(t.Context(), w.bus.Timers(0), w.bus.Space.Timer(w.bus.Partition("waits"), "waits"))
+		return err == nil && last != nil
+	})
+	w.idle()
+	if got := w.messages(w.bus.Timers(0)); got != 1 {
+		t.Errorf("%d schedules, want that of the running flow", got)
+	}
+}
+
+// Rule 6: the server forgets a schedule that fired into a full store. The flow
+// is woken all the same.
+func TestTheSweepWakesWhatIsOverdue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.start()
+	w.begin("f", planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(2000), retries(0, 10))))
+	w.invocation("f", "a")
+	w.idle()
+	stop()
+	stream, err := w.bus.JS.Stream(t.Context(), w.bus.Timers(0))
+	if err == nil {
+		err = stream.Purge(t.Context()) // its schedule is lost
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start(func(c *engine.Config) { c.SweepInterval = time.Second })
+	history := w.ended("f")
+	if n := count(history, func(e *sluicev1.Event) bool { return e.GetWorkTimedOut() != nil }); n != 1 {
+		t.Errorf("%d timeouts, want 1", n)
+	}
+}
+
 func TestQuickFlowsStoreOneSchedule(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

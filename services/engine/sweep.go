@@ -19,12 +19,15 @@ const sweepRate = 200
 // runSweep looks through the running flows again and again, slowly: the server
 // forgets a schedule that fired into a full store, and then nobody would wake
 // the flow.
+//
+// It also stores the schedules of deadlines that were far ahead when they were
+// set (see farAhead), so the first look comes soon after the start.
 func (e *Engine) runSweep(ctx context.Context) error {
-	for {
+	for wait := min(e.cfg.SweepInterval, time.Minute); ; wait = e.cfg.SweepInterval {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(e.cfg.SweepInterval):
+		case <-time.After(wait):
 		}
 		for k := range e.bus.Config.Shards {
 			if err := e.sweep(ctx, k); err != nil && ctx.Err() == nil {

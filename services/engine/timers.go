@@ -25,6 +25,12 @@ const (
 	maxPurges            = 8192
 )
 
+// farAhead is from when on a deadline, in nanoseconds from now, is left to the
+// sweep to store: most flows end long before, and a schedule that is stored and
+// taken out again costs as much as a step. The sweep passes each running flow
+// many times until then.
+const farAhead = int64(6 * time.Hour)
+
 // timerPurge asks to take an ended flow's schedule out of the stream.
 type timerPurge struct {
 	flowID   string

@@ -91,6 +91,9 @@ func (l *load) completed(ctx context.Context, id string) error {
 		if err == nil && state.Status == "completed" {
 			return nil
 		}
+		if state.Status != "" && state.Status != "active" {
+			return fmt.Errorf("flow %s has status %q", id, state.Status)
+		}
 		if sleep(ctx, pause) != nil {
 			return fmt.Errorf("flow %s is not completed: %d %.500s: %w", id, status, body, errors.Join(ctx.Err(), err))
 		}
