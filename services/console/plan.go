@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/services/console/internal/view"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 )
 
 // maxName is the longest name of an init value or label.
@@ -31,11 +32,11 @@ func (c *Console) makePlan(ec echo.Context) error {
 	if err := c.checkInit(r.Init); err != nil {
 		return err
 	}
-	made, err := c.planner.plan(goals, r.Init)
+	made, err := plan.Preview(c.steps.List(), goals, r.Init, c.planner.defaults)
 	if err != nil {
 		return err
 	}
-	return answer(ec, http.StatusOK, view.PlanOf(made.plan))
+	return answer(ec, http.StatusOK, view.PlanOf(made))
 }
 
 // checkGoals returns the goals, each once, in the order asked for.

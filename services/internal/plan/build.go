@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,7 +57,25 @@ func (e *InitTypeError) Error() string {
 // satisfied. It returns [*UnknownGoalError], [*MissingInputsError] or
 // [*InitTypeError] for a request that cannot be planned.
 func Build(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
+	return build(newBuilder(steps, init), goals, d)
+}
+
+// Preview is [Build] for who wants to know what a flow would need: inputs that
+// nobody gives are no error, the plan's required inputs name them.
+func Preview(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
+	p, err := Build(steps, goals, init, d)
+	missing, ok := errors.AsType[*MissingInputsError](err)
+	if !ok {
+		return p, err
+	}
 	b := newBuilder(steps, init)
+	for _, name := range missing.Inputs {
+		b.assumed[name] = true
+	}
+	return build(b, goals, d)
+}
+
+func build(b *builder, goals []string, d Defaults) (*sluicev1.Plan, error) {
 	if err := b.checkGoals(goals); err != nil {
 		return nil, err
 	}
@@ -76,6 +95,7 @@ type builder struct {
 	byID      map[string]*Registered
 	providers map[string][]string // attribute to the steps that output it
 	init      map[string]json.RawMessage
+	assumed   map[string]bool // inputs that are taken for given, without a value
 
 	can      map[string]bool // step: all its required inputs can be there
 	chosen   map[string]bool
@@ -87,7 +107,8 @@ type builder struct {
 func newBuilder(steps []Registered, init map[string]json.RawMessage) *builder {
 	b := &builder{
 		byID: make(map[string]*Registered, len(steps)), providers: map[string][]string{}, init: init,
-		can: map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
+		assumed: map[string]bool{},
+		can:     map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
 		satisfy: map[string]bool{}, lacking: map[string][]string{},
 	}
 	for i := range steps {
@@ -125,7 +146,7 @@ func (b *builder) reach() {
 	var ready []string
 	for id, s := range b.byID {
 		for name, a := range s.Definition.Attributes {
-			if _, given := b.init[name]; a.Role == step.RoleRequired && !given {
+			if _, given := b.init[name]; a.Role == step.RoleRequired && !given && !b.assumed[name] {
 				open[id]++
 				waiting[name] = append(waiting[name], id)
 			}
@@ -233,7 +254,7 @@ func (b *builder) satisfied(id string) bool {
 func (b *builder) unreached(id string) []string {
 	var names []string
 	for name, a := range b.byID[id].Definition.Attributes {
-		if _, given := b.init[name]; a.Role != step.RoleRequired || given {
+		if _, given := b.init[name]; a.Role != step.RoleRequired || given || b.assumed[name] {
 			continue
 		}
 		if !slices.ContainsFunc(b.providers[name], func(p string) bool { return b.can[p] }) {

@@ -134,6 +134,18 @@ func TestWhatCannotBePlanned(t *testing.T) {
 	}
 }
 
+func TestPreviewNamesWhatIsNeeded(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{registered("a", "seed", ">x"), registered("b", "x", "other", ">y"), registered("c", "y", ">z")}
+	p, err := plan.Preview(steps, []string{"c"}, nil, defaults())
+	if err != nil || ids(p) != "a b c" || !slices.Equal(p.GetRequired(), []string{"other", "seed"}) {
+		t.Errorf("steps %q, required %q (%v)", ids(p), p.GetRequired(), err)
+	}
+	if _, err := plan.Preview(steps, []string{"nope"}, nil, defaults()); err == nil {
+		t.Error("an unknown goal is planned")
+	}
+}
+
 func TestDefaultsAreFilledIn(t *testing.T) {
 	t.Parallel()
 	plain, given := registered("plain", ">x"), registered("given", ">y")
