@@ -54,6 +54,9 @@ func Open(cfg Config, namespace string) (*Index, error) {
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout = callTimeout, callTimeout, callTimeout
 	opts.PoolSize, opts.PoolTimeout, opts.ContextTimeoutEnabled = poolSize, callTimeout, true
+	// RESP2: the third version makes the client look for push messages before each
+	// answer, and nothing here is pushed.
+	opts.Protocol = 2
 	opts.MaxRetries, opts.DialerRetries, opts.DisableIdentity = retries, 1, true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	prefix := "sluice:"

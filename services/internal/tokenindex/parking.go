@@ -2,7 +2,7 @@ package tokenindex
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,8 +17,11 @@ func (x *Index) parking(key string) string { return x.prefix + "parked:" + key }
 func (x *Index) Parked(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	// A set of one-time names, not a counter: a call that go-redis repeats because
+	// its answer got lost must not count twice.
+	once := rand.Text()
 	_, err := x.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Incr(ctx, x.parking(key))
+		p.SAdd(ctx, x.parking(key), once)
 		p.PExpire(ctx, x.parking(key), time.Duration(x.ttl)*time.Millisecond)
 		return nil
 	})
@@ -35,12 +38,9 @@ func (x *Index) Parked(ctx context.Context, key string) error {
 func (x *Index) Parkings(ctx context.Context, key string) (int, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	n, err := x.rdb.Get(ctx, x.parking(key)).Int()
-	if errors.Is(err, redis.Nil) {
-		return 0, false, nil
-	}
+	n, err := x.rdb.SCard(ctx, x.parking(key)).Result()
 	if err != nil {
 		return 0, false, fault.New(fault.Unavailable, "tokenindex.Parkings", err)
 	}
-	return n, true, nil
+	return int(n), n > 0, nil
 }
