@@ -40,7 +40,6 @@ type Bus struct {
 	asked   atomic.Uint64
 	waiting sync.Map // reply subject -> chan *sluicev1.Reply
 	full    atomic.Pointer[string]
-	fill    atomic.Int64 // of the fullest FLOWS stream, in thousandths
 }
 
 func invalid(format string, args ...any) error {

@@ -13,14 +13,9 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
-const (
-	// refuseFrom is how full COMMANDS or FLOWS may be, in thousandths, before
-	// nothing new is let in.
-	refuseFrom = 900
-	// outcomesOnlyFrom is how full FLOWS may be before the rest is kept for
-	// outcomes and endings.
-	outcomesOnlyFrom = 950
-)
+// refuseFrom is how full COMMANDS or FLOWS may be, in thousandths, before nothing
+// new is let in: the rest is for what runs.
+const refuseFrom = 900
 
 // Run looks once a second how full the streams are, until ctx ends.
 func (b *Bus) Run(ctx context.Context) error {
@@ -40,7 +35,6 @@ func (b *Bus) Run(ctx context.Context) error {
 
 func (b *Bus) look(ctx context.Context) error {
 	var reason string
-	var flows int64
 	for k := range b.Config.Shards {
 		for _, name := range []string{b.Commands(k), b.Flows(k)} {
 			stream, err := b.JS.Stream(ctx, name)
@@ -52,15 +46,11 @@ func (b *Bus) look(ctx context.Context) error {
 				continue
 			}
 			fill := int64(float64(info.State.Bytes) / float64(info.Config.MaxBytes) * 1000)
-			if name == b.Flows(k) {
-				flows = max(flows, fill)
-			}
 			if fill >= refuseFrom && reason == "" {
 				reason = fmt.Sprintf("stream %s is %d%% full", name, fill/10)
 			}
 		}
 	}
-	b.fill.Store(flows)
 	was := b.full.Load()
 	b.full.Store(&reason)
 	if reason != "" && (was == nil || *was == "") {
@@ -77,10 +67,6 @@ func (b *Bus) Full() error {
 	}
 	return nil
 }
-
-// OutcomesOnly reports whether the room that is left is for outcomes and
-// endings alone.
-func (b *Bus) OutcomesOnly() bool { return b.fill.Load() >= outcomesOnlyFrom }
 
 // Durability is what an acknowledgement survives.
 type Durability struct {
