@@ -57,6 +57,8 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		"padded":                   {"f", "s", good + "=="},
 		"another alphabet":         {"f", "s", strings.Repeat("+", len(good))},
 		"a line break inside":      {"f", "s", good[:20] + "\n" + good[21:]},
+		"line breaks alone":        {"f", "s", strings.Repeat("\n", len(good))},
+		"mostly line breaks":       {"f", "s", good[:22] + strings.Repeat("\r\n", 12)},
 		"all zeros":                {"f", "s", strings.Repeat("A", len(good))},
 		"its prefix, then nothing": {"f", "s", token.Prefix(good)},
 	} {
