@@ -66,13 +66,3 @@ edge_serves() {
 wait_for 60 edge_serves || die "the edge finds no gateway"
 
 scripts/seed.sh "$console" "$WEBHOOK_BASE_URL" 0.0.0.0 host.docker.internal
-
-# The example worker registers the steps of an order by itself; one order then runs to its end.
-timeout 120 scripts/compose.sh --profile example up -d --no-deps worker
-registered() { curl -fsS --max-time 5 "$console/engine/step/send-receipt" >/dev/null; }
-wait_for 60 registered || die "the example worker has not registered its steps"
-curl -fsS --max-time 20 -H 'Content-Type: application/json' "$console/engine/flow" -d '{"id":"order","goals":["send-receipt"],
-  "init":{"item":"teapot","quantity":2,"amount":39.9,"email":"ada@example.org"}}' >/dev/null
-ordered() { curl -fsS --max-time 5 "$console/engine/flow/order/status" | grep -qF '"status":"completed"'; }
-wait_for 60 ordered || die "the example's order did not complete"
-say "ok   the example worker's order: completed"
