@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -148,9 +149,13 @@ func TestARoleWaitsForNATSAndStopsCleanly(t *testing.T) {
 	nats.Start()
 	for name, p := range roles {
 		p.ready()
-		if _, body, err := get(p.url() + "/metrics"); err != nil || !strings.Contains(body, "sluice_") {
-			t.Errorf("%s has no figures of its own: %v", name, err)
-		}
+		testkit.Eventually(t, soon, func() error { // some figures come with the first thing that is counted
+			_, body, err := get(p.url() + "/metrics")
+			if err == nil && !strings.Contains(body, "sluice_") {
+				err = fmt.Errorf("%s has no figures of its own", name)
+			}
+			return err
+		})
 	}
 	for name, p := range roles {
 		if code := p.stop(); code != 0 {
