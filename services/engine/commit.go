@@ -47,10 +47,15 @@ func (e *Engine) propose(ctx context.Context, en *entry, c *sluicev1.Commit) (*p
 	p := &proposal{commit: c, checksum: journal.Checksum(data)}
 	msg := e.commitMsg(en, c, data, p.checksum)
 	bus.Inject(ctx, msg.Header)
-	if p.ack, err = e.bus.JS.PublishMsgAsync(msg); err != nil {
+	if p.ack, err = e.bus.PublishAsync(ctx, e.flowsOf(c.GetFlowId()), msg); err != nil {
 		return nil, fault.New(fault.Unavailable, "engine.propose", err)
 	}
 	return p, nil
+}
+
+// flowsOf names the stream that holds a flow.
+func (e *Engine) flowsOf(flowID string) string {
+	return e.bus.Flows(e.bus.Shard(e.bus.Partition(flowID)))
 }
 
 // commitMsg makes the message of a commit: the fence, what a load needs, and
@@ -147,7 +152,7 @@ func (e *Engine) giveUp(ctx context.Context, loaded *journal.Loaded, reason stri
 	}
 	msg := e.commitMsg(&entry{sequence: last.Sequence}, c, data, journal.Checksum(data))
 	msg.Header.Set(bus.HeaderBroken, headerText(text))
-	ack, err := e.bus.JS.PublishMsgAsync(msg)
+	ack, err := e.bus.PublishAsync(ctx, e.flowsOf(id), msg)
 	if err != nil {
 		return fault.New(fault.Unavailable, "engine.giveUp", err)
 	}

@@ -176,7 +176,7 @@ func (p *partition) fireWakes(ctx context.Context) {
 		en.timer.armed = 0
 		msg, err := p.e.bus.CommandMsg(subject.SourceEngine, wakeCommand(w.flowID, w.at, false))
 		if err == nil {
-			_, err = p.e.bus.JS.PublishMsgAsync(msg)
+			_, err = p.e.bus.PublishAsync(ctx, p.stream, msg)
 		}
 		if err != nil {
 			p.e.log.DebugContext(ctx, "a wake could not be sent, the schedule will", slog.Any("error", err))

@@ -40,6 +40,10 @@ type Bus struct {
 	asked   atomic.Uint64
 	waiting sync.Map // reply subject -> chan *sluicev1.Reply
 	full    atomic.Pointer[string]
+
+	groups map[string]*group // by stream: those that take atomic batches
+	group  atomic.Bool       // the server syncs every write
+	busy   sync.WaitGroup    // of the groups
 }
 
 func invalid(format string, args ...any) error {
@@ -128,11 +132,21 @@ func (b *Bus) prepare() error {
 		return fault.New(fault.Internal, "bus.Connect", err)
 	}
 	b.JS = js
+	b.makeGroups()
 	b.inbox = b.NC.NewInbox()
 	if _, err := b.NC.Subscribe(b.inbox+".*", b.reply); err != nil {
 		return fault.New(fault.Unavailable, "bus.Connect", err)
 	}
 	return nil
+}
+
+func (b *Bus) makeGroups() {
+	b.groups = make(map[string]*group, 2*b.Config.Shards)
+	for k := range b.Config.Shards {
+		for _, stream := range []string{b.Commands(k), b.Flows(k)} {
+			b.groups[stream] = &group{js: b.JS, synced: b.group.Load, busy: &b.busy}
+		}
+	}
 }
 
 // Connected returns nil while NATS can be reached, else an error of kind
@@ -153,4 +167,5 @@ func (b *Bus) Close() {
 		b.log.Warn("flush before closing NATS", slog.Any("error", err))
 	}
 	b.NC.Close()
+	b.busy.Wait()
 }

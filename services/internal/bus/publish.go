@@ -75,6 +75,11 @@ func (b *Bus) CommandMsg(src subject.Source, cmd *sluicev1.Command) (*nats.Msg, 
 	return &nats.Msg{Subject: b.Space.Command(src, partition, cmd.GetFlowId()), Data: data}, nil
 }
 
+// commandsOf names the stream that takes a command.
+func (b *Bus) commandsOf(cmd *sluicev1.Command) string {
+	return b.Commands(b.Shard(b.Partition(cmd.GetFlowId())))
+}
+
 // PublishCommand stores a command and returns once the stream has it. It takes
 // the trace context of ctx along. An error of kind [fault.Unavailable] means
 // that it may not be stored: the same may be sent again. Header may be nil.
@@ -87,13 +92,18 @@ func (b *Bus) PublishCommand(ctx context.Context, src subject.Source, cmd *sluic
 		msg.Header = nats.Header{}
 	}
 	Inject(ctx, msg.Header)
-	return b.Publish(ctx, msg)
+	return b.publish(ctx, b.commandsOf(cmd), msg)
 }
 
 // Publish stores one message and returns once the stream has it, or with an
 // error of kind [fault.Unavailable].
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg) error {
-	ack, err := b.JS.PublishMsgAsync(msg)
+	return b.publish(ctx, "", msg)
+}
+
+// publish is Publish for a stream that may take the message with others.
+func (b *Bus) publish(ctx context.Context, stream string, msg *nats.Msg) error {
+	ack, err := b.PublishAsync(ctx, stream, msg)
 	if err != nil {
 		return unavailable("bus.Publish", err)
 	}

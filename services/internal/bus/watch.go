@@ -17,11 +17,18 @@ import (
 // new is let in: the rest is for what runs.
 const refuseFrom = 900
 
+// promiseEvery is after how many looks at the streams the server's promise is
+// read again.
+const promiseEvery = 30
+
 // Run looks once a second how full the streams are, until ctx ends.
 func (b *Bus) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
+		if n%promiseEvery == 0 {
+			b.Durability(ctx)
+		}
 		if err := b.look(ctx); err != nil && ctx.Err() == nil {
 			b.log.DebugContext(ctx, "the streams' sizes could not be read", slog.Any("error", err))
 		}
@@ -81,6 +88,7 @@ type Durability struct {
 // that cannot be read it counts as fast.
 func (b *Bus) Durability(ctx context.Context) Durability {
 	synced, err := b.synced(ctx)
+	b.group.Store(synced)
 	switch {
 	case synced && b.Config.StreamReplicas >= 3:
 		return Durability{"synced", fmt.Sprintf("%d replicas, each write on disk before it is acknowledged", b.Config.StreamReplicas)}
