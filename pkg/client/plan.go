@@ -25,7 +25,8 @@ type Edges struct {
 
 // Excluded are the steps that a plan leaves out.
 type Excluded struct {
-	// Satisfied steps are not needed: init gives what they would.
+	// Satisfied steps are not needed: init gives what they would. A goal among
+	// them is reached and does not run.
 	Satisfied []string `json:"satisfied"`
 	// Missing names the inputs that a step lacks, so that it can never run.
 	Missing map[string][]string `json:"missing"`

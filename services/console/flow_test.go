@@ -97,6 +97,8 @@ func TestPlanning(t *testing.T) {
 	s.order()
 	s.do(post, "/engine/plan", `{"goals":["charge"],"init":{"order":"A-1"}}`).want(http.StatusOK).has(
 		"goals", `["charge"]`, "required", `["order"]`, "steps.reserve.id", `"reserve"`)
+	s.do(post, "/engine/plan", `{"goals":["charge"],"init":{"paid":true}}`).want(http.StatusOK).has(
+		"goals", `["charge"]`, "required", "[]", "steps", "{}", "attributes", "{}", "excluded", `{"satisfied":["charge"],"missing":{}}`)
 	s.do(post, "/engine/flow", `{"goals":["charge"],"init":null}`).problem(http.StatusBadRequest, "missing_inputs", "init.order")
 	s.do(post, "/engine/flow", `{"goals":["nope"]}`).problem(http.StatusNotFound, "unknown_goal", "goals")
 	s.do(post, "/engine/flow", `{"goals":["charge"],"init":{"order":7}}`).problem(http.StatusBadRequest, "invalid", "")
@@ -106,6 +108,19 @@ func TestPlanning(t *testing.T) {
 	if id := s.do(post, "/engine/flow", `{"goals":["charge"],"init":{"order":"x"}}`).want(http.StatusCreated).at("flow_id"); len(id) < 10 {
 		t.Errorf("the id that was made is %s", id)
 	}
+}
+
+func TestAGoalThatInitGivesIsReached(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, config(t))
+	s.order()
+	s.do(post, "/engine/flow", `{"id":"paid-1","goals":["charge"],"init":{"paid":true}}`).want(http.StatusCreated)
+	s.do(get, "/engine/flow/paid-1", "").want(http.StatusOK).has(
+		"status", `"completed"`, "executions", "{}", "plan.goals", `["charge"]`, "plan.excluded.satisfied", `["charge"]`,
+		"attributes.paid", `{"value":true}`)
+	s.do(get, "/engine/flow/paid-1/events", "").want(http.StatusOK).has("events.1.type", `"flow_completed"`, "events.1.result", `{"paid":true}`)
+	s.eventually("/engine/flow?goal=charge&total=true", "flows.0.id", `"paid-1"`)
+	s.do(post, "/engine/flow", `{"goals":["charge"],"init":{"paid":"yes"}}`).problem(http.StatusBadRequest, "invalid", "")
 }
 
 func TestListPages(t *testing.T) {

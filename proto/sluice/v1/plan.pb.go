@@ -201,7 +201,7 @@ func (BackoffType) EnumDescriptor() ([]byte, []int) {
 // Plan is what a flow will do, frozen when it started. Lists are sorted, so that equal plans have equal bytes.
 type Plan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ids of the goal steps, in the order asked for.
+	// Ids of the goal steps, in the order asked for. Each is among the steps or among the given goals.
 	Goals []string `protobuf:"bytes,1,rep,name=goals,proto3" json:"goals,omitempty"`
 	// The steps that may run, sorted by id. A step is named by its place here in state and snapshots.
 	Steps []*PlannedStep `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
@@ -212,7 +212,9 @@ type Plan struct {
 	// Ids of steps that were left out because init gives all their outputs, sorted.
 	Satisfied []string `protobuf:"bytes,5,rep,name=satisfied,proto3" json:"satisfied,omitempty"`
 	// Steps that were left out because they can never run, sorted by id.
-	Missing       []*MissingInputs `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []*MissingInputs `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	// The goals that do not run because init gives all their outputs, sorted by step id.
+	GivenGoals    []*GivenGoal `protobuf:"bytes,7,rep,name=given_goals,json=givenGoals,proto3" json:"given_goals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +291,67 @@ func (x *Plan) GetMissing() []*MissingInputs {
 	return nil
 }
 
+func (x *Plan) GetGivenGoals() []*GivenGoal {
+	if x != nil {
+		return x.GivenGoals
+	}
+	return nil
+}
+
+// GivenGoal is a goal that init has reached already.
+type GivenGoal struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	StepId string                 `protobuf:"bytes,1,opt,name=step_id,json=stepId,proto3" json:"step_id,omitempty"`
+	// Names of the attributes that it would give, sorted.
+	Outputs       []string `protobuf:"bytes,2,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GivenGoal) Reset() {
+	*x = GivenGoal{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GivenGoal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GivenGoal) ProtoMessage() {}
+
+func (x *GivenGoal) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GivenGoal.ProtoReflect.Descriptor instead.
+func (*GivenGoal) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GivenGoal) GetStepId() string {
+	if x != nil {
+		return x.StepId
+	}
+	return ""
+}
+
+func (x *GivenGoal) GetOutputs() []string {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
 // PlannedStep is one step as it was registered when the flow started, with every default filled in.
 type PlannedStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -317,7 +380,7 @@ type PlannedStep struct {
 
 func (x *PlannedStep) Reset() {
 	*x = PlannedStep{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[1]
+	mi := &file_sluice_v1_plan_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -329,7 +392,7 @@ func (x *PlannedStep) String() string {
 func (*PlannedStep) ProtoMessage() {}
 
 func (x *PlannedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[1]
+	mi := &file_sluice_v1_plan_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -342,7 +405,7 @@ func (x *PlannedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedStep.ProtoReflect.Descriptor instead.
 func (*PlannedStep) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{1}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PlannedStep) GetId() string {
@@ -439,7 +502,7 @@ type StepAttribute struct {
 
 func (x *StepAttribute) Reset() {
 	*x = StepAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	mi := &file_sluice_v1_plan_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +514,7 @@ func (x *StepAttribute) String() string {
 func (*StepAttribute) ProtoMessage() {}
 
 func (x *StepAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	mi := &file_sluice_v1_plan_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +527,7 @@ func (x *StepAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepAttribute.ProtoReflect.Descriptor instead.
 func (*StepAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{2}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StepAttribute) GetName() string {
@@ -526,7 +589,7 @@ type WorkConfig struct {
 
 func (x *WorkConfig) Reset() {
 	*x = WorkConfig{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[3]
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +601,7 @@ func (x *WorkConfig) String() string {
 func (*WorkConfig) ProtoMessage() {}
 
 func (x *WorkConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[3]
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +614,7 @@ func (x *WorkConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkConfig.ProtoReflect.Descriptor instead.
 func (*WorkConfig) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{3}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WorkConfig) GetMaxRetries() int32 {
@@ -624,7 +687,7 @@ type PlannedAttribute struct {
 
 func (x *PlannedAttribute) Reset() {
 	*x = PlannedAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +699,7 @@ func (x *PlannedAttribute) String() string {
 func (*PlannedAttribute) ProtoMessage() {}
 
 func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +712,7 @@ func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedAttribute.ProtoReflect.Descriptor instead.
 func (*PlannedAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PlannedAttribute) GetName() string {
@@ -685,7 +748,7 @@ type MissingInputs struct {
 
 func (x *MissingInputs) Reset() {
 	*x = MissingInputs{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +760,7 @@ func (x *MissingInputs) String() string {
 func (*MissingInputs) ProtoMessage() {}
 
 func (x *MissingInputs) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +773,7 @@ func (x *MissingInputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
 func (*MissingInputs) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MissingInputs) GetStepId() string {
@@ -731,7 +794,7 @@ var File_sluice_v1_plan_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_plan_proto_rawDesc = "" +
 	"\n" +
-	"\x14sluice/v1/plan.proto\x12\tsluice.v1\"\xf5\x01\n" +
+	"\x14sluice/v1/plan.proto\x12\tsluice.v1\"\xac\x02\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x05goals\x18\x01 \x03(\tR\x05goals\x12,\n" +
 	"\x05steps\x18\x02 \x03(\v2\x16.sluice.v1.PlannedStepR\x05steps\x12\x1a\n" +
@@ -740,7 +803,12 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"attributes\x18\x04 \x03(\v2\x1b.sluice.v1.PlannedAttributeR\n" +
 	"attributes\x12\x1c\n" +
 	"\tsatisfied\x18\x05 \x03(\tR\tsatisfied\x122\n" +
-	"\amissing\x18\x06 \x03(\v2\x18.sluice.v1.MissingInputsR\amissing\"\xa5\x03\n" +
+	"\amissing\x18\x06 \x03(\v2\x18.sluice.v1.MissingInputsR\amissing\x125\n" +
+	"\vgiven_goals\x18\a \x03(\v2\x14.sluice.v1.GivenGoalR\n" +
+	"givenGoals\">\n" +
+	"\tGivenGoal\x12\x17\n" +
+	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x18\n" +
+	"\aoutputs\x18\x02 \x03(\tR\aoutputs\"\xa5\x03\n" +
 	"\vPlannedStep\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.sluice.v1.StepTypeR\x04type\x128\n" +
@@ -823,32 +891,34 @@ func file_sluice_v1_plan_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sluice_v1_plan_proto_goTypes = []any{
 	(StepType)(0),            // 0: sluice.v1.StepType
 	(AttributeRole)(0),       // 1: sluice.v1.AttributeRole
 	(BackoffType)(0),         // 2: sluice.v1.BackoffType
 	(*Plan)(nil),             // 3: sluice.v1.Plan
-	(*PlannedStep)(nil),      // 4: sluice.v1.PlannedStep
-	(*StepAttribute)(nil),    // 5: sluice.v1.StepAttribute
-	(*WorkConfig)(nil),       // 6: sluice.v1.WorkConfig
-	(*PlannedAttribute)(nil), // 7: sluice.v1.PlannedAttribute
-	(*MissingInputs)(nil),    // 8: sluice.v1.MissingInputs
+	(*GivenGoal)(nil),        // 4: sluice.v1.GivenGoal
+	(*PlannedStep)(nil),      // 5: sluice.v1.PlannedStep
+	(*StepAttribute)(nil),    // 6: sluice.v1.StepAttribute
+	(*WorkConfig)(nil),       // 7: sluice.v1.WorkConfig
+	(*PlannedAttribute)(nil), // 8: sluice.v1.PlannedAttribute
+	(*MissingInputs)(nil),    // 9: sluice.v1.MissingInputs
 }
 var file_sluice_v1_plan_proto_depIdxs = []int32{
-	4, // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
-	7, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
-	8, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
-	0, // 3: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
-	5, // 4: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
-	6, // 5: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
-	1, // 6: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
-	2, // 7: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	5, // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
+	8, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
+	9, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
+	4, // 3: sluice.v1.Plan.given_goals:type_name -> sluice.v1.GivenGoal
+	0, // 4: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
+	6, // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
+	7, // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
+	1, // 7: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
+	2, // 8: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_plan_proto_init() }
@@ -856,14 +926,14 @@ func file_sluice_v1_plan_proto_init() {
 	if File_sluice_v1_plan_proto != nil {
 		return
 	}
-	file_sluice_v1_plan_proto_msgTypes[2].OneofWrappers = []any{}
+	file_sluice_v1_plan_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_plan_proto_rawDesc), len(file_sluice_v1_plan_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -39,21 +39,16 @@ func (t *Turn) complete() {
 func (t *Turn) result() (result map[string]json.RawMessage, omitted []string) {
 	result = map[string]json.RawMessage{}
 	left := t.env.ArgumentBytes
-	add := func(name string) {
+	for _, name := range t.s.Plan.Results {
 		attribute, ok := t.s.Attributes[name]
-		if _, twice := result[name]; twice || !ok {
-			return
+		if !ok {
+			continue
 		}
 		if left -= len(name) + len(attribute.Value); left < 0 {
 			omitted = append(omitted, name)
-			return
+			continue
 		}
 		result[name] = attribute.Value
-	}
-	for _, i := range t.s.Plan.Goals {
-		for _, output := range t.s.Plan.Steps[i].Outputs {
-			add(output.Name)
-		}
 	}
 	return result, omitted
 }

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -20,6 +21,25 @@ func wantStatus(t *testing.T, l *life, want, reason string) {
 	if got := flow.StatusName(l.state.Status); got != want || l.state.Error != reason {
 		t.Errorf("flow is %s (%q), want %s (%q)", got, l.state.Error, want, reason)
 	}
+}
+
+// wantResult compares what the flow completed with, as JSON.
+func wantResult(t *testing.T, l *life, want string) {
+	t.Helper()
+	commit := l.log[len(l.log)-1]
+	for _, e := range commit.GetEvents() {
+		if c := e.GetFlowCompleted(); c != nil {
+			result := map[string]json.RawMessage{}
+			for name, ref := range c.GetResult() {
+				result[name] = commit.GetValues()[ref-1]
+			}
+			if got := jsonOf(result); got != want {
+				t.Errorf("the result is %s, want %s", got, want)
+			}
+			return
+		}
+	}
+	t.Error("the last commit does not complete the flow")
 }
 
 func TestChainOfStepsCompletes(t *testing.T) {
@@ -47,10 +67,7 @@ func TestChainOfStepsCompletes(t *testing.T) {
 	if got := string(l.state.Attributes["order"].Value); got != `{"n": 12345678901234567890.10}` {
 		t.Errorf("a value changed on its way: %s", got)
 	}
-	result := l.log[2].GetEvents()[3].GetFlowCompleted().GetResult()
-	if got := string(l.log[2].GetValues()[result["receipt"]-1]); got != `"r1"` {
-		t.Errorf("result is %s", got)
-	}
+	wantResult(t, l, `{"receipt":"r1"}`)
 }
 
 func TestOptionalInputIsAwaited(t *testing.T) {
@@ -293,8 +310,40 @@ func TestStartIsIdempotent(t *testing.T) {
 
 func TestGoalsGivenByInitCompleteAtOnce(t *testing.T) {
 	t.Parallel()
-	l := begin(t, planned(t, nil), map[string]string{"x": "1"})
+	l := begin(t, marshalPlan(t, &sluicev1.Plan{
+		Goals: []string{"b", "a"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("a", "x", "y"), givenGoal("b", "z")},
+	}), map[string]string{"x": "1", "y": `"why"`, "z": "2.50", "other": "0"})
 	wantStatus(t, l, "completed", "")
+	wantTrace(t, l, "flow_started flow_completed flow_deactivated")
+	wantResult(t, l, `{"x":1,"y":"why","z":2.50}`)
+	if fx := l.state.Effects(l.log[0]); !fx.Ended || len(fx.Invocations)+len(fx.Marks) > 0 || fx.Timer != 0 {
+		t.Errorf("effects %+v", fx)
+	}
+}
+
+func TestOtherGoalsRunBesideOneThatInitGives(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) *life {
+		t.Helper()
+		return begin(t, marshalPlan(t, &sluicev1.Plan{
+			Goals: []string{"a", "b"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("a", "x")},
+			Steps: []*sluicev1.PlannedStep{step("b", required("x"), output("y"))},
+		}), map[string]string{"x": "1"})
+	}
+	t.Run("and complete the flow", func(t *testing.T) {
+		t.Parallel()
+		l := start(t)
+		wantStatus(t, l, "active", "")
+		l.do(complete(ref("b", 1), succeeded("y", "2")))
+		wantStatus(t, l, "completed", "")
+		wantResult(t, l, `{"x":1,"y":2}`)
+	})
+	t.Run("or fail it", func(t *testing.T) {
+		t.Parallel()
+		l := start(t)
+		l.do(complete(ref("b", 1), failed("no")))
+		wantStatus(t, l, "failed", `goal "b" failed: no`)
+	})
 }
 
 func TestStepsThatWaitForEachOtherDoNotHang(t *testing.T) {

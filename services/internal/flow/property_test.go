@@ -13,7 +13,8 @@ import (
 )
 
 // drawPlan draws steps in layers: a step takes what steps before it give, so
-// that there is no cycle, as registration sees to.
+// that there is no cycle, as registration sees to. Of some plans one goal is
+// given by an init that holds x.
 func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 	var given []string
 	for i := range rapid.IntRange(1, 6).Draw(t, "steps") {
@@ -57,7 +58,11 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 	if len(goals) == 0 {
 		goals = []string{steps[len(steps)-1].GetId()}
 	}
-	return planned(t, goals, steps...), steps
+	p := &sluicev1.Plan{Goals: goals, Steps: steps}
+	if rapid.Bool().Draw(t, "a goal that init gives") {
+		p.Goals, p.GivenGoals = append(goals, "given"), []*sluicev1.GivenGoal{givenGoal("given", "x")}
+	}
+	return marshalPlan(t, p), steps
 }
 
 func uses(options []stepOption, name string) bool {
@@ -121,7 +126,7 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		planBytes, steps := drawPlan(t)
 		l := newLife(t)
-		l.do(startFlow(planBytes, nil))
+		l.do(startFlow(planBytes, map[string]string{"x": "1"}))
 		var sent []delivery
 		for range rapid.IntRange(1, 60).Draw(t, "rounds") {
 			var batch []delivery
@@ -191,7 +196,7 @@ func TestNoFlowGetsStuck(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		planBytes, steps := drawPlan(t)
 		l := newLife(t)
-		l.do(startFlow(planBytes, nil))
+		l.do(startFlow(planBytes, map[string]string{"x": "1"}))
 		byID := map[string]*sluicev1.PlannedStep{}
 		for _, s := range steps {
 			byID[s.GetId()] = s

@@ -78,7 +78,17 @@ func work(change func(*sluicev1.WorkConfig)) stepOption {
 // planned serializes a plan of these steps, which are given sorted by id.
 func planned(t tb, goals []string, steps ...*sluicev1.PlannedStep) []byte {
 	t.Helper()
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&sluicev1.Plan{Goals: goals, Steps: steps})
+	return marshalPlan(t, &sluicev1.Plan{Goals: goals, Steps: steps})
+}
+
+// givenGoal is a goal that init has reached.
+func givenGoal(id string, outputs ...string) *sluicev1.GivenGoal {
+	return &sluicev1.GivenGoal{StepId: id, Outputs: outputs}
+}
+
+func marshalPlan(t tb, p *sluicev1.Plan) []byte {
+	t.Helper()
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
 	if err != nil {
 		t.Fatalf("marshal plan: %v", err)
 	}

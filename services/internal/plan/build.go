@@ -41,7 +41,7 @@ func (e *MissingInputsError) Error() string {
 	return "missing inputs: " + strings.Join(e.Inputs, ", ")
 }
 
-// InitTypeError says that a value of init is not of the type that a step takes.
+// InitTypeError says that a value of init is not of the type that a step says.
 type InitTypeError struct {
 	Attribute string
 	Want      step.Type
@@ -49,12 +49,12 @@ type InitTypeError struct {
 }
 
 func (e *InitTypeError) Error() string {
-	return fmt.Sprintf("init.%s is not of type %s, as step %q takes it", e.Attribute, e.Want, e.Step)
+	return fmt.Sprintf("init.%s is not of type %s, as step %q has it", e.Attribute, e.Want, e.Step)
 }
 
 // Build plans a flow: from the goals it walks backward through the inputs that
 // init does not give, to every step that outputs them and can itself be
-// satisfied. It returns [*UnknownGoalError], [*MissingInputsError] or
+// satisfied. A goal whose outputs init gives is reached and does not run. It returns [*UnknownGoalError], [*MissingInputsError] or
 // [*InitTypeError] for a request that cannot be planned.
 func Build(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
 	return build(newBuilder(steps, init), goals, d)
@@ -80,8 +80,9 @@ func build(b *builder, goals []string, d Defaults) (*sluicev1.Plan, error) {
 		return nil, err
 	}
 	b.reach()
-	b.walk(goals)
-	if missing := b.missing(goals); len(missing) > 0 {
+	open := b.open(goals)
+	b.walk(open)
+	if missing := b.missing(open); len(missing) > 0 {
 		return nil, &MissingInputsError{missing}
 	}
 	if err := b.checkInit(); err != nil {
@@ -101,6 +102,7 @@ type builder struct {
 	chosen   map[string]bool
 	required map[string]bool // inputs that nothing in the plan gives
 	satisfy  map[string]bool // steps whose outputs init gives
+	reached  map[string]bool // goals among them
 	lacking  map[string][]string
 }
 
@@ -109,7 +111,7 @@ func newBuilder(steps []Registered, init map[string]json.RawMessage) *builder {
 		byID: make(map[string]*Registered, len(steps)), providers: map[string][]string{}, init: init,
 		assumed: map[string]bool{},
 		can:     map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
-		satisfy: map[string]bool{}, lacking: map[string][]string{},
+		satisfy: map[string]bool{}, reached: map[string]bool{}, lacking: map[string][]string{},
 	}
 	for i := range steps {
 		s := &steps[i]
@@ -173,6 +175,20 @@ func (b *builder) reach() {
 	}
 }
 
+// open returns the goals that have yet to be reached, and notes those that init
+// has reached.
+func (b *builder) open(goals []string) []string {
+	var open []string
+	for _, id := range goals {
+		if !b.satisfied(id) {
+			open = append(open, id)
+			continue
+		}
+		b.satisfy[id], b.reached[id] = true, true
+	}
+	return open
+}
+
 // walk chooses the goals and whatever they can be fed by.
 func (b *builder) walk(goals []string) {
 	stack := slices.Clone(goals)
@@ -189,9 +205,6 @@ func (b *builder) walk(goals []string) {
 			}
 			stack = append(stack, b.feed(id, name)...)
 		}
-	}
-	for id := range b.chosen {
-		delete(b.satisfy, id) // a goal runs all the same
 	}
 	b.needed()
 }
@@ -295,18 +308,31 @@ func (b *builder) missing(goals []string) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// checkInit compares what is given with the types that the plan's steps take.
+// checkInit compares what is given with the types that the plan's steps and the
+// goals that it reaches have.
 func (b *builder) checkInit() error {
 	for _, id := range slices.Sorted(maps.Keys(b.chosen)) {
-		attributes := b.byID[id].Definition.Attributes
-		for _, name := range slices.Sorted(maps.Keys(attributes)) {
-			a := attributes[name]
-			value, given := b.init[name]
-			if !given || a.Role == step.RoleConst || a.Type == "" || a.Type.Accepts(value) {
-				continue
-			}
-			return &InitTypeError{name, a.Type, id}
+		if err := b.checkTypes(id); err != nil {
+			return err
 		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(b.reached)) {
+		if err := b.checkTypes(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) checkTypes(id string) error {
+	attributes := b.byID[id].Definition.Attributes
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		a := attributes[name]
+		value, given := b.init[name]
+		if !given || a.Role == step.RoleConst || a.Type == "" || a.Type.Accepts(value) {
+			continue
+		}
+		return &InitTypeError{name, a.Type, id}
 	}
 	return nil
 }

@@ -69,7 +69,9 @@ func TestPlanning(t *testing.T) {
 	}{
 		"backward from the goal":              {[]string{"c"}, []string{"seed"}, "a b c hinter", "seed", "", "never:nobody"},
 		"a step whose outputs init gives":     {[]string{"c"}, []string{"y"}, "c hinter", "y", "b never", ""},
-		"a goal that init gives still runs":   {[]string{"a"}, []string{"seed", "x"}, "a", "seed", "", ""},
+		"a goal that init gives is reached":   {[]string{"a"}, []string{"x"}, "", "", "a", ""},
+		"so is one that can never run":        {[]string{"never"}, []string{"y"}, "", "", "never", ""},
+		"the other goals run all the same":    {[]string{"c", "b"}, []string{"y", "hint"}, "c", "y", "b hinter never", ""},
 		"one goal feeds another":              {[]string{"b", "a"}, []string{"seed"}, "a b", "seed", "", ""},
 		"an optional input brings its givers": {[]string{"c"}, []string{"y", "hint"}, "c", "y", "b hinter never", ""},
 	} {
@@ -90,9 +92,34 @@ func TestPlanning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if decoded, err := plan.Decode(text); err != nil || len(decoded.Goals) != len(tt.goals) {
+		if decoded, err := plan.Decode(text); err != nil || len(decoded.Goals)+len(p.GetGivenGoals()) != len(tt.goals) {
 			t.Errorf("%s: the plan does not decode: %v", name, err)
 		}
+	}
+}
+
+func TestResultsAreWhatTheGoalsGive(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{registered("a", "seed", ">x", ">z"), registered("b", "x", ">y", ">x2"), registered("silent", "x")}
+	p, err := plan.Build(steps, []string{"silent", "b", "a"}, initOf("x", "z"), defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := proto.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := plan.Decode(text)
+	if err != nil || ids(p) != "b silent" || !slices.Equal(decoded.Goals, []int{1, 0}) ||
+		!slices.Equal(decoded.Results, []string{"x2", "y", "x", "z"}) {
+		t.Errorf("steps %q, goals %v, results %q (%v)", ids(p), decoded.Goals, decoded.Results, err)
+	}
+	p.GivenGoals = nil
+	if text, err = proto.Marshal(p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Decode(text); !errors.Is(err, plan.ErrMalformed) {
+		t.Errorf("a goal from nowhere: %v", err)
 	}
 }
 
@@ -131,6 +158,11 @@ func TestWhatCannotBePlanned(t *testing.T) {
 	_, err = plan.Build(steps, []string{"a"}, map[string]json.RawMessage{"seed": []byte(`"1"`)}, defaults())
 	if e, ok := errors.AsType[*plan.InitTypeError](err); !ok || e.Attribute != "seed" {
 		t.Errorf("init of another type: %v", err)
+	}
+	reached := []plan.Registered{registered("a", "seed", ">x:number")}
+	_, err = plan.Build(reached, []string{"a"}, map[string]json.RawMessage{"x": []byte(`"1"`)}, defaults())
+	if e, ok := errors.AsType[*plan.InitTypeError](err); !ok || e.Attribute != "x" {
+		t.Errorf("a goal given with another type: %v", err)
 	}
 }
 
@@ -194,7 +226,8 @@ func TestCheck(t *testing.T) {
 }
 
 // The planner agrees with a naive one: a step can run if repeated passes over
-// all steps say so, and it is in the plan if a recursive walk reaches it.
+// all steps say so, and it is in the plan if a recursive walk reaches it. A goal
+// that init gives needs neither.
 func TestPlanAgreesWithTheModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -203,14 +236,15 @@ func TestPlanAgreesWithTheModel(t *testing.T) {
 		goal := rapid.SampledFrom(steps).Draw(t, "goal").Definition.ID
 		can := canRun(steps, init)
 		p, err := plan.Build(steps, []string{goal}, init, defaults())
-		if _, missing := errors.AsType[*plan.MissingInputsError](err); missing != !can[goal] || (err != nil && !missing) {
-			t.Fatalf("error %v, the model says it can run: %v", err, can[goal])
+		possible := can[goal] || satisfied(steps, init, goal)
+		if _, missing := errors.AsType[*plan.MissingInputsError](err); missing == possible || (err != nil && !missing) {
+			t.Fatalf("error %v, the model says it can be reached: %v", err, possible)
 		}
 		if err != nil {
 			return
 		}
 		want := map[string]bool{}
-		reach(steps, init, can, goal, true, want)
+		reach(steps, init, can, goal, want)
 		if got := len(p.GetSteps()); got != len(want) {
 			t.Fatalf("steps %s, the model has %v", ids(p), want)
 		}
@@ -258,27 +292,34 @@ func given(steps []plan.Registered, can map[string]bool, name string) bool {
 	})
 }
 
-func reach(steps []plan.Registered, init map[string]json.RawMessage, can map[string]bool, id string, goal bool, into map[string]bool) {
+func attributesOf(steps []plan.Registered, id string) map[string]step.Attribute {
 	i := slices.IndexFunc(steps, func(s plan.Registered) bool { return s.Definition.ID == id })
-	attributes := steps[i].Definition.Attributes
+	return steps[i].Definition.Attributes
+}
+
+func satisfied(steps []plan.Registered, init map[string]json.RawMessage, id string) bool {
 	outputs, open := 0, false
-	for name, a := range attributes {
+	for name, a := range attributesOf(steps, id) {
 		if a.Role == step.RoleOutput {
 			outputs++
 			open = open || init[name] == nil
 		}
 	}
-	if into[id] || (!goal && outputs > 0 && !open) {
+	return outputs > 0 && !open
+}
+
+func reach(steps []plan.Registered, init map[string]json.RawMessage, can map[string]bool, id string, into map[string]bool) {
+	if into[id] || satisfied(steps, init, id) {
 		return
 	}
 	into[id] = true
-	for name, a := range attributes {
+	for name, a := range attributesOf(steps, id) {
 		if init[name] != nil || a.Role == step.RoleOutput {
 			continue
 		}
 		for _, s := range steps {
 			if other := s.Definition.ID; other != id && can[other] && s.Definition.Attributes[name].Role == step.RoleOutput {
-				reach(steps, init, can, other, false, into)
+				reach(steps, init, can, other, into)
 			}
 		}
 	}

@@ -18,8 +18,12 @@ var ErrMalformed = errors.New("malformed plan")
 type Plan struct {
 	Proto *sluicev1.Plan
 	Steps []Step         // in the order of Proto.Steps
-	Goals []int          // places in Steps, in the order asked for
 	Index map[string]int // step id to place in Steps
+	// Goals are the places in Steps of the goals, in the order asked for. One
+	// that init has reached is not among the steps, and so not here.
+	Goals []int
+	// Results are the names of what the goals give, each once, in their order.
+	Results []string
 }
 
 // A Step is one step of a plan.
@@ -72,14 +76,44 @@ func Decode(planBytes []byte) (*Plan, error) {
 			return nil, err
 		}
 	}
-	for _, goal := range message.GetGoals() {
-		i, ok := p.Index[goal]
-		if !ok {
-			return nil, fmt.Errorf("%w: goal %q is not among its steps", ErrMalformed, goal)
-		}
-		p.Goals = append(p.Goals, i)
+	if err := p.decodeGoals(); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Plan) decodeGoals() error {
+	given := map[string][]string{}
+	for _, g := range p.Proto.GetGivenGoals() {
+		given[g.GetStepId()] = g.GetOutputs()
+	}
+	once := map[string]bool{}
+	for _, goal := range p.Proto.GetGoals() {
+		names, reached := given[goal]
+		i, runs := p.Index[goal]
+		switch {
+		case runs:
+			p.Goals = append(p.Goals, i)
+			names = p.Steps[i].outputNames()
+		case !reached:
+			return fmt.Errorf("%w: goal %q is neither among its steps nor given", ErrMalformed, goal)
+		}
+		for _, name := range names {
+			if !once[name] {
+				once[name] = true
+				p.Results = append(p.Results, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Step) outputNames() []string {
+	names := make([]string, len(s.Outputs))
+	for i, output := range s.Outputs {
+		names[i] = output.Name
+	}
+	return names
 }
 
 func (s *Step) decode(planned *sluicev1.PlannedStep, providers map[string][]int) error {

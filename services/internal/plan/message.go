@@ -25,11 +25,26 @@ func (b *builder) plan(goals []string, d Defaults) (*sluicev1.Plan, error) {
 		}
 		p.Steps = append(p.Steps, planned)
 	}
+	for _, id := range slices.Sorted(maps.Keys(b.reached)) {
+		p.GivenGoals = append(p.GivenGoals, &sluicev1.GivenGoal{StepId: id, Outputs: b.outputs(id)})
+	}
 	p.Attributes = graph(p.GetSteps())
 	for _, id := range slices.Sorted(maps.Keys(b.lacking)) {
 		p.Missing = append(p.Missing, &sluicev1.MissingInputs{StepId: id, Inputs: b.lacking[id]})
 	}
 	return p, nil
+}
+
+// outputs are the names of what a step gives, sorted.
+func (b *builder) outputs(id string) []string {
+	var names []string
+	for name, a := range b.byID[id].Definition.Attributes {
+		if a.Role == step.RoleOutput {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func graph(steps []*sluicev1.PlannedStep) []*sluicev1.PlannedAttribute {

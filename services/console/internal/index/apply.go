@@ -83,8 +83,8 @@ func pairTag(name, value string) string { return "label " + name + "=" + value }
 
 func tagsOf(p *plan.Plan, labels map[string]string) []string {
 	var tags []string
-	for _, i := range p.Goals {
-		tags = append(tags, goalTag(p.Steps[i].ID))
+	for _, goal := range p.Proto.GetGoals() { // those that init reached too
+		tags = append(tags, goalTag(goal))
 	}
 	for name, value := range labels {
 		tags = append(tags, labelTag(name), pairTag(name, value))
