@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/services/console/internal/view"
-	"github.com/sluiceflow/sluice/services/internal/plan"
 )
 
 // maxName is the longest name of an init value or label.
@@ -32,7 +31,7 @@ func (c *Console) makePlan(ec echo.Context) error {
 	if err := c.checkInit(r.Init); err != nil {
 		return err
 	}
-	made, err := plan.Preview(c.steps.List(), goals, r.Init, c.planner.defaults)
+	made, err := c.steps.Index().Preview(goals, r.Init, c.planner.defaults)
 	if err != nil {
 		return err
 	}

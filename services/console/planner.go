@@ -49,7 +49,7 @@ func (p *planner) plan(goals []string, init map[string]json.RawMessage) (planned
 	if found, ok := p.made.Get(key); ok {
 		return found, nil
 	}
-	made, err := plan.Build(p.steps.List(), goals, init, p.defaults)
+	made, err := p.steps.Index().Build(goals, init, p.defaults)
 	if err != nil {
 		return planned{}, err
 	}

@@ -12,13 +12,6 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
-// Registered is a step of the registry.
-type Registered struct {
-	Definition step.Definition
-	// Revision is the definition's sequence in the registry.
-	Revision uint64
-}
-
 // Defaults stand for what definitions leave out. Times are milliseconds.
 type Defaults struct {
 	MaxRetries       int32
@@ -56,19 +49,19 @@ func (e *InitTypeError) Error() string {
 // init does not give, to every step that outputs them and can itself be
 // satisfied. A goal whose outputs init gives is reached and does not run. It returns [*UnknownGoalError], [*MissingInputsError] or
 // [*InitTypeError] for a request that cannot be planned.
-func Build(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
-	return build(newBuilder(steps, init), goals, d)
+func (x *Index) Build(goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
+	return build(newBuilder(x, init), goals, d)
 }
 
-// Preview is [Build] for who wants to know what a flow would need: inputs that
+// Preview is [Index.Build] for who wants to know what a flow would need: inputs that
 // nobody gives are no error, the plan's required inputs name them.
-func Preview(steps []Registered, goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
-	p, err := Build(steps, goals, init, d)
+func (x *Index) Preview(goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
+	p, err := x.Build(goals, init, d)
 	missing, ok := errors.AsType[*MissingInputsError](err)
 	if !ok {
 		return p, err
 	}
-	b := newBuilder(steps, init)
+	b := newBuilder(x, init)
 	for _, name := range missing.Inputs {
 		b.assumed[name] = true
 	}
@@ -79,7 +72,7 @@ func build(b *builder, goals []string, d Defaults) (*sluicev1.Plan, error) {
 	if err := b.checkGoals(goals); err != nil {
 		return nil, err
 	}
-	b.reach()
+	b.reach(goals)
 	open := b.open(goals)
 	b.walk(open)
 	if missing := b.missing(open); len(missing) > 0 {
@@ -93,10 +86,10 @@ func build(b *builder, goals []string, d Defaults) (*sluicev1.Plan, error) {
 
 // builder is one planning.
 type builder struct {
-	byID      map[string]*Registered
-	providers map[string][]string // attribute to the steps that output it
-	init      map[string]json.RawMessage
-	assumed   map[string]bool // inputs that are taken for given, without a value
+	*Index
+
+	init    map[string]json.RawMessage
+	assumed map[string]bool // inputs that are taken for given, without a value
 
 	can      map[string]bool // step: all its required inputs can be there
 	chosen   map[string]bool
@@ -106,23 +99,12 @@ type builder struct {
 	lacking  map[string][]string
 }
 
-func newBuilder(steps []Registered, init map[string]json.RawMessage) *builder {
-	b := &builder{
-		byID: make(map[string]*Registered, len(steps)), providers: map[string][]string{}, init: init,
-		assumed: map[string]bool{},
-		can:     map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
+func newBuilder(x *Index, init map[string]json.RawMessage) *builder {
+	return &builder{
+		Index: x, init: init, assumed: map[string]bool{},
+		can: map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
 		satisfy: map[string]bool{}, reached: map[string]bool{}, lacking: map[string][]string{},
 	}
-	for i := range steps {
-		s := &steps[i]
-		b.byID[s.Definition.ID] = s
-		for name, a := range s.Definition.Attributes {
-			if a.Role == step.RoleOutput {
-				b.providers[name] = append(b.providers[name], s.Definition.ID)
-			}
-		}
-	}
-	return b
 }
 
 func (b *builder) checkGoals(goals []string) error {
@@ -138,16 +120,41 @@ func (b *builder) checkGoals(goals []string) error {
 	return nil
 }
 
+// related returns the steps that may have to do with the goals: whoever outputs
+// what one of them takes and init does not give. The others are not looked at,
+// so that a plan costs what it holds and not what is registered.
+func (b *builder) related(goals []string) map[string]bool {
+	related := map[string]bool{}
+	stack := slices.Clone(goals)
+	for len(stack) > 0 {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if related[id] {
+			continue
+		}
+		related[id] = true
+		for name, a := range b.byID[id].Definition.Attributes {
+			if _, given := b.init[name]; !given && awaited(a.Role) {
+				stack = append(stack, b.providers[name]...)
+			}
+		}
+	}
+	return related
+}
+
+// awaited reports whether a step waits for its input: a const's value stands.
+func awaited(r step.Role) bool { return r == step.RoleRequired || r == step.RoleOptional }
+
 // reach finds the steps that can run: each required input is given by init or by
 // a step that can. It goes forward from what needs nothing, so that a circle of
 // steps that need each other is not taken for one that can.
-func (b *builder) reach() {
+func (b *builder) reach(goals []string) {
 	open := map[string]int{}
 	waiting := map[string][]string{}
 	have := map[string]bool{}
 	var ready []string
-	for id, s := range b.byID {
-		for name, a := range s.Definition.Attributes {
+	for id := range b.related(goals) {
+		for name, a := range b.byID[id].Definition.Attributes {
 			if _, given := b.init[name]; a.Role == step.RoleRequired && !given && !b.assumed[name] {
 				open[id]++
 				waiting[name] = append(waiting[name], id)
@@ -200,10 +207,9 @@ func (b *builder) walk(goals []string) {
 		}
 		b.chosen[id] = true
 		for name, a := range b.byID[id].Definition.Attributes {
-			if a.Role != step.RoleRequired && a.Role != step.RoleOptional {
-				continue
+			if awaited(a.Role) {
+				stack = append(stack, b.feed(id, name)...)
 			}
-			stack = append(stack, b.feed(id, name)...)
 		}
 	}
 	b.needed()

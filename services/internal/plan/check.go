@@ -57,16 +57,7 @@ func checkTypes(steps []Registered) error {
 }
 
 func checkCircles(steps []Registered) error {
-	providers := map[string][]string{}
-	byID := map[string]step.Definition{}
-	for _, s := range steps {
-		byID[s.Definition.ID] = s.Definition
-		for name, a := range s.Definition.Attributes {
-			if a.Role == step.RoleOutput {
-				providers[name] = append(providers[name], s.Definition.ID)
-			}
-		}
-	}
+	x := NewIndex(steps)
 	done := map[string]bool{}
 	var path []string
 	var visit func(id string) error
@@ -79,12 +70,12 @@ func checkCircles(steps []Registered) error {
 			return nil
 		}
 		path = append(path, id)
-		attributes := byID[id].Attributes
+		attributes := x.byID[id].Definition.Attributes
 		for _, name := range slices.Sorted(maps.Keys(attributes)) {
-			if role := attributes[name].Role; role != step.RoleRequired && role != step.RoleOptional {
+			if !awaited(attributes[name].Role) {
 				continue
 			}
-			for _, next := range providers[name] {
+			for _, next := range x.providers[name] {
 				if err := visit(next); err != nil {
 					return err
 				}

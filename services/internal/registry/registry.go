@@ -48,6 +48,7 @@ type Registry struct {
 	seen     map[string]uint64 // key to its last revision, of steps that are gone too
 	revision uint64            // of the last change that is in steps
 	sorted   []plan.Registered
+	index    *plan.Index // of sorted; nil until it is asked for
 }
 
 // Open reads the registry. [Registry.Run] then keeps the view current.
@@ -129,7 +130,7 @@ func (r *Registry) take(entry jetstream.KeyValueEntry) {
 		return
 	}
 	r.seen[entry.Key()] = entry.Revision()
-	r.revision, r.sorted = max(r.revision, entry.Revision()), nil
+	r.revision, r.sorted, r.index = max(r.revision, entry.Revision()), nil, nil
 	id, err := subject.Unescape(entry.Key())
 	if err != nil {
 		return // not one of ours
@@ -156,6 +157,14 @@ func (r *Registry) List() []plan.Registered {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.list()
+}
+
+// list is List for who holds the lock.
+func (r *Registry) list() []plan.Registered {
+	if r.sorted != nil {
+		return r.sorted
+	}
 	r.sorted = slices.SortedFunc(maps.Values(r.steps), func(a, b plan.Registered) int {
 		return strings.Compare(a.Definition.ID, b.Definition.ID)
 	})
@@ -163,6 +172,23 @@ func (r *Registry) List() []plan.Registered {
 		r.sorted = []plan.Registered{}
 	}
 	return r.sorted
+}
+
+// Index returns the steps as planning looks them up. It is made anew only after
+// a change.
+func (r *Registry) Index() *plan.Index {
+	r.mu.RLock()
+	index := r.index
+	r.mu.RUnlock()
+	if index != nil {
+		return index
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.index == nil {
+		r.index = plan.NewIndex(r.list())
+	}
+	return r.index
 }
 
 // Get returns one step, and reports whether it is registered.

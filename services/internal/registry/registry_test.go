@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
@@ -91,10 +92,16 @@ func TestOthersSeeChanges(t *testing.T) {
 	if reader.Revision() <= before {
 		t.Error("the revision did not grow")
 	}
+	if _, err := reader.Index().Build([]string{"a"}, nil, plan.Defaults{}); err != nil {
+		t.Errorf("a plan with the new step: %v", err)
+	}
 	if err := writer.Delete(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, 10*time.Second, func() bool { _, ok := reader.Get("a"); return !ok })
+	if _, err := reader.Index().Build([]string{"a"}, nil, plan.Defaults{}); err == nil {
+		t.Error("a step that is gone is planned")
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("run ended with %v", err)
