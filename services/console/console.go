@@ -19,6 +19,7 @@ import (
 	"github.com/sluiceflow/sluice/services/console/internal/health"
 	"github.com/sluiceflow/sluice/services/console/internal/index"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/journal"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
@@ -107,7 +108,8 @@ func (c *Console) Run(ctx context.Context) error {
 	return run.All(ctx, parts)
 }
 
-// Checks says what keeps the console from its work.
+// Checks says what keeps the console from its work. While a stream is full no
+// flow starts, but what there is can be read, canceled and deleted.
 func (c *Console) Checks(context.Context) map[string]error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +119,9 @@ func (c *Console) Checks(context.Context) map[string]error {
 			following = append(following, fmt.Errorf("%s: %w", stream, err))
 		}
 	}
-	return map[string]error{"nats": c.bus.Connected(), "index": errors.Join(following...)}
+	return map[string]error{
+		"nats": c.bus.Connected(), "space": httpapi.Degraded(c.bus.Full()), "index": errors.Join(following...),
+	}
 }
 
 // following takes down how far the index is.

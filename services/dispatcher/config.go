@@ -59,6 +59,8 @@ type Parkings interface {
 	Parked(ctx context.Context, key string) error
 	// Parkings returns the count, and false where it is not known.
 	Parkings(ctx context.Context, key string) (int, bool, error)
+	// Ping reports whether it answers.
+	Ping(ctx context.Context) error
 }
 
 // Deps are what a dispatcher works with.

@@ -18,6 +18,7 @@ import (
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/slots"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/httpapi"
 )
 
 // A Dispatcher delivers invocations to their endpoints.
@@ -133,7 +134,10 @@ func (d *Dispatcher) effects(work context.Context) deskEffects {
 	}
 }
 
-// Checks names what the dispatcher depends on, with nil for what is well.
-func (d *Dispatcher) Checks(context.Context) map[string]error {
-	return map[string]error{"nats": d.bus.Connected(), "dead": d.dead.err(time.Now())}
+// Checks names what the dispatcher depends on, with nil for what is well. It goes
+// on without Redis: a call that was delivered before is a repeat then.
+func (d *Dispatcher) Checks(ctx context.Context) map[string]error {
+	return map[string]error{
+		"nats": d.bus.Connected(), "dead": d.dead.err(time.Now()), "redis": httpapi.Degraded(d.index.Ping(ctx)),
+	}
 }

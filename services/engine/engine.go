@@ -13,6 +13,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/journal"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/plan"
@@ -103,8 +104,13 @@ func (e *Engine) supervise(ctx, work context.Context) func(owned []int) {
 	}
 }
 
-// Checks says, for each thing that the engine cannot work without, what is wrong
-// with it; nil means nothing.
-func (e *Engine) Checks(context.Context) map[string]error {
-	return map[string]error{"nats": e.bus.Connected()}
+// Checks says, for each thing that the engine depends on, what is wrong with it;
+// nil means nothing. It goes on without Redis: answers to repeats are less exact
+// then.
+func (e *Engine) Checks(ctx context.Context) map[string]error {
+	checks := map[string]error{"nats": e.bus.Connected()}
+	if e.index != nil {
+		checks["redis"] = httpapi.Degraded(e.index.Ping(ctx))
+	}
+	return checks
 }

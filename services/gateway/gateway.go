@@ -16,6 +16,7 @@ import (
 	"github.com/sluiceflow/sluice/services/gateway/internal/webhook"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
@@ -142,15 +143,16 @@ func (g *Gateway) askPromise(ctx context.Context) {
 	g.lossy.Store(g.deps.Bus.Durability(ctx).Promise == fastPromise)
 }
 
-// Checks says what keeps the gateway from its work. Redis is among it only where
+// Checks says what keeps the gateway from its work. Redis does so only where
 // webhooks are refused without it.
 func (g *Gateway) Checks(ctx context.Context) map[string]error {
 	checks := map[string]error{"nats": g.deps.Bus.Connected(), "space": g.deps.Bus.Full()}
 	if g.deps.Keys.Ring() == nil {
 		checks["keys"] = errors.New("there are no token keys yet")
 	}
-	if g.cfg.WithoutRedis == reject {
-		checks["redis"] = g.deps.Index.Ping(ctx)
+	checks["redis"] = g.deps.Index.Ping(ctx)
+	if g.cfg.WithoutRedis == accept {
+		checks["redis"] = httpapi.Degraded(checks["redis"])
 	}
 	return checks
 }

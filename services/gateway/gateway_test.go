@@ -142,6 +142,33 @@ func TestNATSDown(t *testing.T) {
 	}
 }
 
+func TestWithoutRedisItIsReadyOrNot(t *testing.T) {
+	t.Parallel()
+	redis := testkit.NewRedis(t)
+	deps := depsOf(t)
+	index, err := tokenindex.Open(tokenindex.Config{URL: redis.URL(), RecordTTL: time.Hour}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = index.Close() })
+	deps.Index = index
+	redis.Stop()
+	for setting, status := range map[string]int{"accept": http.StatusOK, "reject": http.StatusServiceUnavailable} {
+		cfg := configOf()
+		cfg.WithoutRedis, deps.Metrics = setting, prometheus.NewRegistry()
+		g, err := gateway.New(t.Context(), cfg, deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := httpapi.NewEcho(deps.Log)
+		httpapi.Health{Checks: g.Checks, Metrics: prometheus.NewRegistry()}.Register(e)
+		rec := do(e, httptest.NewRequest(http.MethodGet, "/ready", http.NoBody))
+		if degraded := strings.Contains(rec.Body.String(), `"redis":"degraded: `); rec.Code != status || degraded != (setting == "accept") {
+			t.Errorf("%s: %d %s", setting, rec.Code, rec.Body)
+		}
+	}
+}
+
 func TestPagesMayPostWhereTheyAreAllowed(t *testing.T) {
 	t.Parallel()
 	deps := depsOf(t)

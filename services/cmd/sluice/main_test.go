@@ -129,10 +129,10 @@ func TestHealthAsksTheProcessBesideIt(t *testing.T) {
 func TestARoleWaitsForNATSAndStopsCleanly(t *testing.T) {
 	t.Parallel()
 	nats := testkit.NewNATS(t)
-	redis := testkit.Redis(t)
+	redis := testkit.NewRedis(t)
 	url := nats.URL()
 	nats.Stop()
-	set := []string{"NATS_URL", url, "REDIS_URL", redis, "LISTEN_ADDR", "127.0.0.1:0", "DATA_DIR", t.TempDir()}
+	set := []string{"NATS_URL", url, "REDIS_URL", redis.URL(), "LISTEN_ADDR", "127.0.0.1:0", "DATA_DIR", t.TempDir()}
 	roles := make(map[string]*process)
 	for _, name := range []string{"gateway", "engine", "dispatcher", "console"} {
 		roles[name] = start(t, env(set...), name)
@@ -156,6 +156,14 @@ func TestARoleWaitsForNATSAndStopsCleanly(t *testing.T) {
 			}
 			return err
 		})
+	}
+	redis.Stop()
+	for _, name := range []string{"gateway", "engine", "dispatcher"} { // all of them go on without
+		status, body, err := get(roles[name].url() + "/ready")
+		if err != nil || status != http.StatusOK {
+			t.Errorf("%s without Redis: %d, %v", name, status, err)
+		}
+		has(t, body, `"redis":"degraded: `)
 	}
 	for name, p := range roles {
 		if code := p.stop(); code != 0 {

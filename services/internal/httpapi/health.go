@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -18,13 +19,43 @@ const checkTimeout = 2 * time.Second
 type Health struct {
 	// Service is its name.
 	Service string
-	// Checks names each dependency and says what is wrong with it; nil is well.
+	// Checks names each dependency and says what is wrong with it; nil is well,
+	// and what is [Degraded] does not make the service not ready.
 	Checks func(ctx context.Context) map[string]error
 	// Extra is told beside the checks, such as the promise of durability. It
 	// may be nil.
 	Extra func(ctx context.Context) map[string]string
 	// Metrics are shown as Prometheus text.
 	Metrics prometheus.Gatherer
+}
+
+// A degradedError is about a dependency that a service does its work without.
+type degradedError struct{ err error }
+
+func (e degradedError) Error() string { return "degraded: " + e.err.Error() }
+
+func (e degradedError) Unwrap() error { return e.err }
+
+// Degraded says of what is wrong with a dependency that the service does its work
+// all the same, if not as well. Of nil it says nothing.
+func Degraded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return degradedError{err}
+}
+
+func isDegraded(err error) bool {
+	_, ok := errors.AsType[degradedError](err)
+	return ok
+}
+
+// Worse returns the worse of what two checks say of one dependency.
+func Worse(a, b error) error {
+	if b == nil || a != nil && isDegraded(b) {
+		return a
+	}
+	return b
 }
 
 // Register adds the routes.
@@ -43,8 +74,11 @@ func (h Health) ready(c echo.Context) error {
 	checks := make(map[string]string)
 	for name, err := range h.Checks(ctx) {
 		checks[name] = "ok"
-		if err != nil {
-			checks[name] = err.Error()
+		if err == nil {
+			continue
+		}
+		checks[name] = err.Error()
+		if !isDegraded(err) {
 			status, said = http.StatusServiceUnavailable, "not ready"
 		}
 	}

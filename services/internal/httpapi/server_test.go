@@ -35,6 +35,8 @@ func TestHealthTellsOfDependencies(t *testing.T) {
 		{path: "/health", down: errors.New("gone"), code: 200, want: []string{`"service":"test"`, `"status":"healthy"`}},
 		{path: "/ready", code: 200, want: []string{`"status":"ready"`, `"nats":"ok"`, `"durability":"fast"`}},
 		{path: "/ready", down: errors.New("gone"), code: 503, want: []string{`"status":"not ready"`, `"redis":"gone"`}},
+		{path: "/ready", down: httpapi.Degraded(errors.New("gone")), code: 200, want: []string{`"status":"ready"`, `"redis":"degraded: gone"`}},
+		{path: "/ready", down: httpapi.Degraded(nil), code: 200, want: []string{`"redis":"ok"`}},
 		{path: "/metrics", code: 200, want: []string{"sluice_test_total 0"}},
 	} {
 		down = tt.down
@@ -46,6 +48,18 @@ func TestHealthTellsOfDependencies(t *testing.T) {
 			if !strings.Contains(rec.Body.String(), want) {
 				t.Errorf("%s has no %s: %s", tt.path, want, rec.Body)
 			}
+		}
+	}
+}
+
+func TestWorseOfTwoChecks(t *testing.T) {
+	t.Parallel()
+	gone, slow := errors.New("gone"), httpapi.Degraded(errors.New("slow"))
+	for _, tt := range [][3]error{ // two checks, and the worse of them
+		{nil, nil, nil}, {nil, slow, slow}, {slow, nil, slow}, {slow, gone, gone}, {gone, slow, gone}, {gone, nil, gone},
+	} {
+		if got := httpapi.Worse(tt[0], tt[1]); !errors.Is(got, tt[2]) {
+			t.Errorf("the worse of %v and %v is %v", tt[0], tt[1], got)
 		}
 	}
 }

@@ -100,7 +100,9 @@ func (h *host) checks(ctx context.Context, roles map[string]Role) map[string]err
 		checks["nats"] = h.platform.Bus.Connected()
 	}
 	for _, role := range roles {
-		maps.Copy(checks, role.Checks(ctx))
+		for name, err := range role.Checks(ctx) {
+			checks[name] = httpapi.Worse(checks[name], err)
+		}
 	}
 	return checks
 }
