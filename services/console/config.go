@@ -17,6 +17,9 @@ type Config struct {
 	PublicConsole         bool   `env:"PUBLIC_CONSOLE" envDefault:"false" help:"let a console without API keys listen on other than loopback"`
 	DataDir               string `env:"DATA_DIR" envDefault:"data" help:"folder of the index, which can be deleted at any time"`
 	AllowPrivateEndpoints bool   `env:"ALLOW_PRIVATE_ENDPOINTS" envDefault:"false" help:"ask health checks at private and loopback addresses too"`
+	// EndpointAllowHosts are the only hosts whose health checks are asked; empty
+	// means any.
+	EndpointAllowHosts []string `env:"ENDPOINT_ALLOW_HOSTS" help:"the only hosts whose health checks are asked, as host or *.domain, with commas between; any by default"`
 
 	RetryMaxRetries   int32  `env:"RETRY_MAX_RETRIES" envDefault:"10" help:"retries of a step without work_config; -1 is no limit"`
 	RetryBackoffMS    int64  `env:"RETRY_BACKOFF_MS" envDefault:"1000" help:"milliseconds before the first retry"`

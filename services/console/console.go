@@ -15,10 +15,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/services/console/internal/access"
 	"github.com/sluiceflow/sluice/services/console/internal/health"
 	"github.com/sluiceflow/sluice/services/console/internal/index"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/journal"
 	"github.com/sluiceflow/sluice/services/internal/plan"
@@ -49,8 +51,10 @@ type Console struct {
 	planner *planner
 	index   *index.Index
 	health  *health.Poller
-	metrics *metrics
-	started time.Time
+	// successes are those of the work of steps, as the index comes by them.
+	successes *health.Successes
+	metrics   *metrics
+	started   time.Time
 
 	mu       sync.Mutex
 	indexErr map[string]error // stream to what keeps it from being followed
@@ -85,9 +89,10 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	c := &Console{
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
-		metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+		successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
 	}
-	c.health = health.NewPoller(health.NewClient(cfg.AllowPrivateEndpoints), c.healthChecks)
+	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
+	c.health = health.NewPoller(rules, c.healthChecks)
 	return c, nil
 }
 
@@ -103,6 +108,7 @@ func (c *Console) Run(ctx context.Context) error {
 		parts["index of "+stream] = &index.Follower{
 			Index: c.index, JS: c.bus.JS, Space: c.bus.Space, Shard: shard, Stream: stream,
 			Plans: c.plans.Decode, Parse: journal.Parse, Log: c.log, Report: c.following(stream),
+			Saw: func(data []byte, stored time.Time) { c.successes.Take(data, stored, time.Now()) },
 		}
 	}
 	return run.All(ctx, parts)
@@ -147,6 +153,15 @@ func (c *Console) stored(ctx context.Context, shard int, sequence uint64) (bool,
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// healthOf is what is known of a step: a success of late says that it is well,
+// whatever its health check says, or else its check does.
+func (c *Console) healthOf(d step.Definition) health.Status {
+	if d.HTTP != nil && c.successes.Recent(d.ID, time.Now()) {
+		return health.Status{Status: health.Healthy}
+	}
+	return c.health.Of(d.ID)
 }
 
 // healthChecks are the URLs to ask.

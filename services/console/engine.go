@@ -43,7 +43,7 @@ func (c *Console) getEngine(ec echo.Context) error {
 	}
 	for _, s := range steps {
 		out.Steps[s.Definition.ID] = s.Definition.Redacted()
-		out.Health[s.Definition.ID] = c.health.Of(s.Definition.ID)
+		out.Health[s.Definition.ID] = c.healthOf(s.Definition)
 	}
 	for _, row := range running.Rows {
 		out.Active[row.ID] = digestOf(row)
@@ -81,7 +81,7 @@ func edgesOf(steps []plan.Registered) map[string]view.Edge {
 func (c *Console) listHealth(ec echo.Context) error {
 	all := map[string]health.Status{}
 	for _, s := range c.steps.List() {
-		all[s.Definition.ID] = c.health.Of(s.Definition.ID)
+		all[s.Definition.ID] = c.healthOf(s.Definition)
 	}
 	return answer(ec, http.StatusOK, struct {
 		Health map[string]health.Status `json:"health"`
@@ -94,8 +94,9 @@ func (c *Console) getHealth(ec echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := c.steps.Get(id); !ok {
+	s, ok := c.steps.Get(id)
+	if !ok {
 		return unknownStep(id)
 	}
-	return answer(ec, http.StatusOK, c.health.Of(id))
+	return answer(ec, http.StatusOK, c.healthOf(s.Definition))
 }

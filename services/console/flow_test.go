@@ -41,8 +41,11 @@ func TestFlowLife(t *testing.T) {
 		"executions.reserve.work_items.0.token", `"tokreser"`,
 		"executions.charge.status", `"pending"`, "executions.charge.work_items", `{}`,
 	)
+	s.do(get, "/engine/health/reserve", "").want(http.StatusOK).has("status", `"unknown"`)
 	s.complete("order-1", "reserve", map[string]string{"stock": "12345678901234567890.10"})
 	s.eventually("/engine/flow/order-1", "executions.charge.status", `"active"`)
+	s.eventually("/engine/health/reserve", "status", `"healthy"`)
+	s.do(get, "/engine/health", "").has("health.reserve.status", `"healthy"`, "health.charge.status", `"unknown"`)
 	s.do(get, "/engine/flow/order-1", "").has(
 		"attributes.stock", `{"value":12345678901234567890.10,"step":"reserve"}`,
 		"executions.reserve.work_items.0.status", `"succeeded"`)

@@ -13,10 +13,10 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/sluiceflow/sluice/services/dispatcher/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/logclock"
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/slots"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 )

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/answer"
-	"github.com/sluiceflow/sluice/services/dispatcher/internal/endpoint"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/sluiceflow/sluice/services/dispatcher/internal/endpoint"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 )
 
 // maxTargets bounds what is remembered of endpoints.

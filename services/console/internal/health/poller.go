@@ -1,5 +1,6 @@
-// Package health asks the health checks of registered steps, for people to see.
-// Nothing is refused because of what they say.
+// Package health says how the registered steps are, for people to see: by their
+// health checks, and by work of theirs that succeeded. Nothing is refused because
+// of what it says.
 package health
 
 import (
@@ -11,6 +12,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 )
 
 const (
@@ -46,6 +49,7 @@ type target struct {
 
 // Poller asks each step's health check every 30 seconds.
 type Poller struct {
+	rules   endpoint.Rules
 	client  *http.Client
 	targets func() map[string]string // step id to URL
 	slots   chan struct{}
@@ -55,10 +59,10 @@ type Poller struct {
 }
 
 // NewPoller makes a poller of what targets returns: the URL for each step that
-// has a health check.
-func NewPoller(client *http.Client, targets func() map[string]string) *Poller {
+// has a health check. The rules for endpoints hold for these as well.
+func NewPoller(rules endpoint.Rules, targets func() map[string]string) *Poller {
 	return &Poller{
-		client: client, targets: targets, slots: make(chan struct{}, atOnce), known: map[string]*target{},
+		rules: rules, client: endpoint.NewClient(rules, 1), targets: targets, slots: make(chan struct{}, atOnce), known: map[string]*target{},
 	}
 }
 
@@ -138,6 +142,9 @@ func (p *Poller) ask(ctx context.Context, at string) Status {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
 	if err != nil {
+		return Status{Status: Unhealthy, Error: err.Error()}
+	}
+	if err := p.rules.CheckURL(req.URL); err != nil {
 		return Status{Status: Unhealthy, Error: err.Error()}
 	}
 	req.Header.Set("User-Agent", "Sluice")

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/sluiceflow/sluice/services/console/internal/health"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
-func start(t *testing.T, allowPrivate bool, targets func() map[string]string) *health.Poller {
+func start(t *testing.T, rules endpoint.Rules, targets func() map[string]string) *health.Poller {
 	t.Helper()
-	p := health.NewPoller(health.NewClient(allowPrivate), targets)
+	p := health.NewPoller(rules, targets)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -42,7 +43,7 @@ func TestPoller(t *testing.T) {
 		}
 	}))
 	t.Cleanup(worker.Close)
-	p := start(t, true, func() map[string]string {
+	p := start(t, endpoint.Rules{AllowPrivate: true}, func() map[string]string {
 		return map[string]string{
 			"well": worker.URL + "/well", "ill": worker.URL + "/ill", "elsewhere": worker.URL + "/elsewhere",
 			"slow": worker.URL + "/slow", "metadata": "http://169.254.169.254/latest", "gone": "http://127.0.0.1:1/",
@@ -76,7 +77,7 @@ func TestPollerFollowsTheDefinition(t *testing.T) {
 	var path atomic.Pointer[string]
 	set := func(next string) { path.Store(&next) }
 	set("/old")
-	p := start(t, true, func() map[string]string {
+	p := start(t, endpoint.Rules{AllowPrivate: true}, func() map[string]string {
 		if *path.Load() == "" {
 			return nil
 		}
@@ -90,14 +91,22 @@ func TestPollerFollowsTheDefinition(t *testing.T) {
 	}
 }
 
-func TestPrivateAddressesNeedTheSetting(t *testing.T) {
+func TestTheRulesForEndpointsHold(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32
 	worker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	t.Cleanup(worker.Close)
-	p := start(t, false, func() map[string]string { return map[string]string{"s": worker.URL} })
-	testkit.Eventually(t, 10*time.Second, func() bool { return p.Of("s").Status == health.Unhealthy })
+	for want, rules := range map[string]endpoint.Rules{
+		"is private":              {},
+		"not in ENDPOINT_ALLOW_H": {AllowPrivate: true, AllowHosts: []string{"worker.example"}},
+	} {
+		p := start(t, rules, func() map[string]string { return map[string]string{"s": worker.URL} })
+		testkit.Eventually(t, 10*time.Second, func() bool { return p.Of("s").Status == health.Unhealthy })
+		if got := p.Of("s").Error; !strings.Contains(got, want) {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+	}
 	if asked.Load() != 0 {
-		t.Error("a loopback address was asked")
+		t.Error("an address that is not allowed was asked")
 	}
 }

@@ -44,6 +44,8 @@ type Follower struct {
 	// Parse reads a stored commit.
 	Parse func(data []byte, h nats.Header) (*sluicev1.Commit, error)
 	Log   *slog.Logger
+	// Saw is given each message, before its row is written. It may be nil.
+	Saw func(data []byte, stored time.Time)
 	// Report is told after each batch how many commits are still to come, and
 	// what stands in the way, nil when nothing does.
 	Report func(behind uint64, err error)
@@ -166,6 +168,9 @@ func (f *Follower) batch(ctx context.Context, batch []jetstream.Msg) (uint64, er
 			return 0, fmt.Errorf("place of a commit: %w", err)
 		}
 		last, behind = meta.Sequence.Stream, meta.NumPending
+		if f.Saw != nil {
+			f.Saw(msg.Data(), meta.Timestamp)
+		}
 		if err := f.take(changed, msg, last); err != nil {
 			f.Log.ErrorContext(ctx, "commit not indexed", slog.String("stream", f.Stream),
 				slog.Uint64("sequence", last), slog.Any("error", err))

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluiceflow/sluice/services/dispatcher/internal/endpoint"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 )
 
 func get(t *testing.T, client *http.Client, address string) (*http.Response, error) {

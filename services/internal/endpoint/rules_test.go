@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/sluiceflow/sluice/services/dispatcher/internal/endpoint"
+	"github.com/sluiceflow/sluice/services/internal/endpoint"
 )
 
 func TestCheckAddr(t *testing.T) {

@@ -1,3 +1,0 @@
-// Package endpoint calls the endpoints of steps under the rules that keep a
-// step's author from reaching what only this machine can reach.
-package endpoint
