@@ -39,6 +39,31 @@ func (r *rig) ackWait(d time.Duration) {
 	}
 }
 
+// heldPastItsAckWait waits until NATS was told seven times that one delivery is
+// worked on: that is done every third of the ack wait, so two of these passed.
+func (r *rig) heldPastItsAckWait() {
+	r.t.Helper()
+	acks, err := r.bus.NC.SubscribeSync("$JS.ACK.>")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer acks.Unsubscribe() //nolint:errcheck // it ends with the connection
+	told := map[string]int{} // by what names the delivery
+	deadline := time.Now().Add(patience)
+	for {
+		ack, err := acks.NextMsg(time.Until(deadline))
+		if err != nil {
+			r.t.Fatalf("told %v: %v", told, err)
+		}
+		if string(ack.Data) != "+WPI" {
+			continue
+		}
+		if told[ack.Subject]++; told[ack.Subject] == 7 {
+			return
+		}
+	}
+}
+
 // deliveredTwice waits until an invocation was delivered again.
 func (r *rig) deliveredTwice() {
 	r.t.Helper()
@@ -151,22 +176,20 @@ func TestALongCallIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.ackWait(time.Second)
-	var calls atomic.Int32
-	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		calls.Add(1)
-		time.Sleep(3500 * time.Millisecond) // the work itself
-		consumer, err := r.consumer()       //nolint:contextcheck // it bounds itself
-		if err != nil || consumer.CachedInfo().NumRedelivered != 0 {
-			t.Errorf("a call that goes on was delivered again (%v)", err)
-		}
-		succeed(w)
-	})
+	url, called, open := hang(t, succeed)
 	r.start()
 	r.invoke(invocation("long", url))
+	wait(t, called)
+	r.heldPastItsAckWait()
+	consumer, err := r.consumer()
+	if err != nil || consumer.CachedInfo().NumRedelivered != 0 {
+		t.Errorf("a call that goes on was delivered again (%v)", err)
+	}
+	open()
 	r.report("long")
 	r.settled()
-	if n := calls.Load(); n != 1 {
-		t.Errorf("called %d times", n)
+	if n := len(called); n != 0 {
+		t.Errorf("called %d times more", n)
 	}
 }
 

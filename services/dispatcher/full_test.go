@@ -37,8 +37,7 @@ func TestAReportThatCannotBeStoredIsNotLost(t *testing.T) {
 	r.invoke(invocation("second", url))
 	wait(t, called)
 	wait(t, called)
-	// Longer than the ack wait: the invocation must be held all the while.
-	time.Sleep(1500 * time.Millisecond)
+	r.heldPastItsAckWait()
 	if got, err := r.stored("second"); !errors.Is(err, errNoReport) {
 		t.Fatalf("a full stream took a report: %v (%v)", got, err)
 	}

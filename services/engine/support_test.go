@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -234,13 +235,12 @@ func (w *world) ended(id string) []journal.Stored {
 // until waits until something holds.
 func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !holds() {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("it does not come to pass that %s", what)
+	testkit.Eventually(w.t, patience, func() error {
+		if holds() {
+			return nil
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return fmt.Errorf("it does not come to pass that %s", what)
+	})
 }
 
 // idle waits until every command was acked.

@@ -1,16 +1,17 @@
 package testkit
 
 import (
-	"bufio"
+	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 )
 
 // redisTick is how often miniredis is told that time went on: it expires
@@ -35,8 +36,12 @@ type RedisServer struct {
 // NewRedis starts a Redis on a free port. It ends with the test.
 func NewRedis(tb testing.TB) *RedisServer {
 	tb.Helper()
-	r := &RedisServer{t: tb, addr: freeAddr(tb)}
-	r.Start()
+	r := &RedisServer{t: tb}
+	// A port that was free a moment ago may be another's by now: the next one then.
+	Eventually(tb, startTimeout, func() error {
+		r.addr = freeAddr(tb)
+		return r.start()
+	})
 	tb.Cleanup(r.Stop)
 	return r
 }
@@ -47,12 +52,17 @@ func (r *RedisServer) URL() string { return "redis://" + r.addr + "/0" }
 // Start starts the server again after Stop.
 func (r *RedisServer) Start() {
 	r.t.Helper()
+	Eventually(r.t, startTimeout, r.start)
+}
+
+func (r *RedisServer) start() (err error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		r.stop = startMini(r.t, r.addr)
-		return
+		r.stop, err = startMini(r.addr)
+		return err
 	}
-	r.stop = startReal(r.t, path, r.addr)
+	r.stop, err = startReal(path, r.addr, r.t.TempDir())
+	return err
 }
 
 // Stop stops the server with all that it held. Stopping twice does nothing.
@@ -63,11 +73,10 @@ func (r *RedisServer) Stop() {
 	}
 }
 
-func startMini(tb testing.TB, addr string) (stop func()) {
-	tb.Helper()
+func startMini(addr string) (stop func(), err error) {
 	mini := miniredis.NewMiniRedis()
 	if err := mini.StartAddr(addr); err != nil {
-		tb.Fatalf("start miniredis on %s: %v", addr, err)
+		return nil, fmt.Errorf("start miniredis on %s: %w", addr, err)
 	}
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -89,56 +98,61 @@ func startMini(tb testing.TB, addr string) (stop func()) {
 		close(ended)
 		<-done
 		mini.Close()
-	}
+	}, nil
 }
 
-func startReal(tb testing.TB, path, addr string) (stop func()) {
-	tb.Helper()
+// startReal returns once the server that it started answers: on a port that is
+// taken, another one may.
+func startReal(path, addr, dir string) (stop func(), err error) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		tb.Fatalf("address of redis-server: %v", err)
+		return nil, fmt.Errorf("address of redis-server: %w", err)
 	}
+	var said bytes.Buffer                                            // to be read once it has ended
 	cmd := exec.Command(path, "--bind", "127.0.0.1", "--port", port, //nolint:noctx // stop ends it
-		"--save", "", "--appendonly", "no", "--dir", tb.TempDir())
+		"--save", "", "--appendonly", "no", "--dir", dir)
+	cmd.Stdout = &said
 	if err := cmd.Start(); err != nil {
-		tb.Fatalf("start redis-server: %v", err)
+		return nil, fmt.Errorf("start redis-server: %w", err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // what it said tells more
+	}()
 	stop = func() {
 		_ = cmd.Process.Kill() // it has nothing to keep
-		_ = cmd.Wait()
+		<-ended
 	}
-	deadline := time.Now().Add(startTimeout)
-	for {
-		err := ping(addr)
+	client := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+	defer client.Close()
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(pollEvery) {
+		err := answers(client, cmd.Process.Pid)
 		if err == nil {
-			return stop
+			return stop, nil
+		}
+		select {
+		case <-ended:
+			return nil, fmt.Errorf("redis-server ended: %s", said.String())
+		default:
 		}
 		if time.Now().After(deadline) {
 			stop()
-			tb.Fatalf("redis-server was not ready within %s: %v", startTimeout, err)
+			return nil, fmt.Errorf("redis-server was not ready within %s: %w", startTimeout, err)
 		}
-		time.Sleep(pollEvery)
 	}
 }
 
-func ping(addr string) error {
-	conn, err := net.DialTimeout("tcp", addr, time.Second) //nolint:noctx // bounded by its own timeout
+// answers reports whether the server with that process id answers.
+func answers(client *redis.Client, pid int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	info, err := client.InfoMap(ctx, "server").Result()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(line, "+PONG") {
-		return fmt.Errorf("it answered %q", line)
+	if got := info["Server"]["process_id"]; got != strconv.Itoa(pid) {
+		return fmt.Errorf("process %s answers, not %d", got, pid)
 	}
 	return nil
 }
