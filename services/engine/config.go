@@ -32,6 +32,8 @@ type Deps struct {
 	Keys    *keys.Keys
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Version is told to the other engines.
+	Version string
 }
 
 // Validate reports every value that makes no sense.

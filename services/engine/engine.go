@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
@@ -37,6 +37,14 @@ type Engine struct {
 	clock   *clock
 	marks   chan tokenindex.Mark
 	purges  chan timerPurge
+	owner   owner
+	held    []atomic.Bool // by partition: whether it is worked on
+}
+
+// owner says which partitions are the engine's: it calls work for each of them,
+// for as long as it is.
+type owner interface {
+	Run(ctx context.Context, work ownership.Work) error
 }
 
 // New returns an engine; it works while Run does. An error of kind
@@ -63,6 +71,8 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		clock:   newClock(0),
 		marks:   make(chan tokenindex.Mark, maxMarks),
 		purges:  make(chan timerPurge, maxPurges),
+		owner:   ownership.New(deps.Bus, deps.Version, deps.Log),
+		held:    make([]atomic.Bool, deps.Bus.Config.Partitions),
 	}, nil
 }
 
@@ -78,7 +88,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		"purges": run.Func(e.runPurges),
 		"sweep":  run.Func(e.runSweep),
 		"partitions": run.Func(func(ctx context.Context) error {
-			return ownership.All{Partitions: e.bus.Config.Partitions}.Run(ctx, e.supervise(ctx, work))
+			return e.owner.Run(ctx, func(ctx context.Context, hold ownership.Hold) { e.hold(ctx, work, hold) })
 		}),
 	}
 	for k := range e.bus.Config.Shards {
@@ -92,16 +102,17 @@ func (e *Engine) Run(ctx context.Context) error {
 	return run.All(ctx, parts)
 }
 
-// supervise returns what keeps one loop for each owned partition. The function
-// that it returns waits, at the end, for those that ran.
-func (e *Engine) supervise(ctx, work context.Context) func(owned []int) {
-	return func(owned []int) {
-		var loops sync.WaitGroup
-		for _, p := range owned {
-			loops.Go(func() { newPartition(e, p).run(ctx, work) })
-		}
-		loops.Wait()
-	}
+// hold works on a partition until ctx ends, and finishes the batch in hand for
+// as long as work allows.
+func (e *Engine) hold(ctx, work context.Context, hold ownership.Hold) {
+	e.held[hold.Partition].Store(true)
+	e.metrics.partitions.Inc()
+	defer func() {
+		e.held[hold.Partition].Store(false)
+		e.metrics.partitions.Dec()
+		e.metrics.backlog.DeleteLabelValues(strconv.Itoa(hold.Partition))
+	}()
+	newPartition(e, hold).run(ctx, work)
 }
 
 // Checks says, for each thing that the engine depends on, what is wrong with it;
@@ -113,4 +124,15 @@ func (e *Engine) Checks(ctx context.Context) map[string]error {
 		checks["redis"] = httpapi.Degraded(e.index.Ping(ctx))
 	}
 	return checks
+}
+
+// Extra tells how many of the partitions this engine works on.
+func (e *Engine) Extra(context.Context) map[string]string {
+	held := 0
+	for p := range e.held {
+		if e.held[p].Load() {
+			held++
+		}
+	}
+	return map[string]string{"partitions": fmt.Sprintf("%d of %d", held, len(e.held))}
 }

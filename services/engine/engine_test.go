@@ -112,12 +112,28 @@ func TestRedeliveryEmitsEffectsAgain(t *testing.T) {
 	}
 }
 
-// Rule 2: two engines that both work on all partitions never both commit.
+// Rule 2: two engines that both believe that a partition is their own never both
+// commit.
 func TestTwoEnginesNeverBothCommit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.start()
-	w.start()
+	for _, partitions := range []int{1, 16} {
+		t.Run(fmt.Sprintf("of %d", partitions), func(t *testing.T) {
+			t.Parallel()
+			cfg := testkit.BusConfig(t, testkit.JetStream(t))
+			cfg.Partitions = partitions
+			w := worldOn(t, testkit.BusOn(t, cfg))
+			for range 2 {
+				w.startOn(w.bus, engine.OwnAll)
+			}
+			bothWork(t, w)
+		})
+	}
+}
+
+// bothWork runs flows through both engines, and checks that each transition was
+// committed once.
+func bothWork(t *testing.T, w *world) {
+	t.Helper()
 	const flows = 40
 	plan := chain(t)
 	for i := range flows {

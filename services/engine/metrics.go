@@ -15,6 +15,7 @@ type metrics struct {
 	latency      prometheus.Histogram
 	folded       prometheus.Histogram
 	backlog      *prometheus.GaugeVec
+	partitions   prometheus.Gauge
 	marksDropped prometheus.Counter
 	timers       *prometheus.CounterVec
 }
@@ -47,11 +48,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Namespace: "sluice", Subsystem: "engine", Name: "backlog",
 			Help: "Commands that wait, by partition.",
 		}, []string{"partition"}),
+		partitions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "sluice", Subsystem: "engine", Name: "partitions",
+			Help: "Partitions that this engine works on.",
+		}),
 		marksDropped: counter("token_marks_dropped_total", "Writes to Redis dropped because it is slow or away."),
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.dead, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.marksDropped, m.timers,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.dead, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.timers,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

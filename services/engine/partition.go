@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
+	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 )
 
@@ -28,6 +29,7 @@ const (
 type partition struct {
 	e      *Engine
 	n      int
+	hold   ownership.Hold
 	stream string
 	name   string // of the consumer
 	cache  *simplelru.LRU[string, *entry]
@@ -39,8 +41,9 @@ type partition struct {
 	floorAt  time.Time
 }
 
-func newPartition(e *Engine, n int) *partition {
-	p := &partition{e: e, n: n, stream: e.bus.Commands(e.bus.Shard(n)), name: bus.ConsumerEngine(n)}
+func newPartition(e *Engine, hold ownership.Hold) *partition {
+	n := hold.Partition
+	p := &partition{e: e, n: n, hold: hold, stream: e.bus.Commands(e.bus.Shard(n)), name: bus.ConsumerEngine(n)}
 	p.forget()
 	return p
 }
@@ -55,10 +58,10 @@ func (p *partition) forget() {
 	p.cache, p.wakes = cache, nil
 }
 
-// run handles commands until ctx ends, and finishes the batch in hand for as
-// long as work allows.
+// run handles commands until ctx ends or the partition is lost, and finishes the
+// batch in hand for as long as work allows.
 func (p *partition) run(ctx, work context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && p.hold.Valid() {
 		if err := p.pull(ctx, work); err != nil && ctx.Err() == nil {
 			p.e.pause(ctx, "the commands of a partition cannot be read", p.name, err)
 		}
@@ -122,6 +125,10 @@ func (p *partition) loop(ctx, work context.Context, pulled <-chan jetstream.Msg)
 					batch = append(batch, msg)
 				}
 			}
+			if !p.hold.Valid() {
+				p.putBack(work, batch)
+				return
+			}
 			p.refreshFloor(work)
 			p.handle(work, batch)
 		}
@@ -133,6 +140,13 @@ func (p *partition) loop(ctx, work context.Context, pulled <-chan jetstream.Msg)
 func (p *partition) release(ctx context.Context, pulled <-chan jetstream.Msg) {
 	for msg := range pulled {
 		p.e.putBack(ctx, msg, 0, "stopping")
+	}
+}
+
+// putBack gives back a batch that came after the partition was lost.
+func (p *partition) putBack(ctx context.Context, batch []jetstream.Msg) {
+	for _, msg := range batch {
+		p.e.putBack(ctx, msg, 0, "lost")
 	}
 }
 

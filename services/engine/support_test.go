@@ -52,6 +52,20 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 // start runs an engine until the returned function is called or the test ends.
 func (w *world) start(change ...func(*engine.Config)) (stop func()) {
 	w.t.Helper()
+	return w.startOn(w.bus, nil, change...).stop
+}
+
+// running is an engine that runs.
+type running struct {
+	stop    func()
+	bus     *bus.Bus
+	metrics *prometheus.Registry
+}
+
+// startOn is start on a connection. The engine is prepared before it runs, where
+// prepare is not nil.
+func (w *world) startOn(b *bus.Bus, prepare func(*engine.Engine), change ...func(*engine.Config)) *running {
+	w.t.Helper()
 	cfg := engine.Config{
 		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000,
 		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
@@ -59,17 +73,21 @@ func (w *world) start(change ...func(*engine.Config)) (stop func()) {
 	for _, c := range change {
 		c(&cfg)
 	}
+	r := &running{bus: b, metrics: prometheus.NewRegistry()}
 	e, err := engine.New(w.t.Context(), cfg, engine.Deps{
-		Bus: w.bus, Keys: w.keys, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Bus: b, Keys: w.keys, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics,
 	})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(e)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var once sync.Once
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	stop = func() {
+	r.stop = func() {
 		once.Do(func() {
 			cancel()
 			select {
@@ -82,8 +100,26 @@ func (w *world) start(change ...func(*engine.Config)) (stop func()) {
 			}
 		})
 	}
-	w.t.Cleanup(stop)
-	return stop
+	w.t.Cleanup(r.stop)
+	return r
+}
+
+// figure is the sum of a metric of the engine.
+func (r *running) figure(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := r.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // option changes a step of a test's plan.

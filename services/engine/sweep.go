@@ -30,6 +30,9 @@ func (e *Engine) runSweep(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 		for k := range e.bus.Config.Shards {
+			if !e.held[k].Load() { // the first partition of shard k is k: one engine has it
+				continue
+			}
 			if err := e.sweep(ctx, k); err != nil && ctx.Err() == nil {
 				e.log.WarnContext(ctx, "a look for lost timers broke off", slog.Any("error", err))
 			}

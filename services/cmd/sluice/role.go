@@ -108,11 +108,13 @@ func gatewayRole(cfg gateway.Config) serve.Build {
 
 func engineRole(cfg engine.Config) serve.Build {
 	return func(ctx context.Context, p serve.Platform) (serve.Role, error) {
-		e, err := engine.New(ctx, cfg, engine.Deps{Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics})
+		e, err := engine.New(ctx, cfg, engine.Deps{
+			Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics, Version: version,
+		})
 		if err != nil {
 			return serve.Role{}, err
 		}
-		return serve.Role{Run: e.Run, Checks: e.Checks}, nil
+		return serve.Role{Run: e.Run, Checks: e.Checks, Extra: e.Extra}, nil
 	}
 }
 

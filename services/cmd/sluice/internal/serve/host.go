@@ -83,7 +83,7 @@ func (h *host) show(roles map[string]Role) {
 		Checks: func(ctx context.Context) map[string]error { return h.checks(ctx, roles) },
 	}
 	if roles != nil {
-		health.Extra = h.durability
+		health.Extra = func(ctx context.Context) map[string]string { return h.extra(ctx, roles) }
 	}
 	health.Register(e)
 	for _, role := range roles {
@@ -107,9 +107,16 @@ func (h *host) checks(ctx context.Context, roles map[string]Role) map[string]err
 	return checks
 }
 
-func (h *host) durability(ctx context.Context) map[string]string {
+// extra is the promise of durability, and what the roles tell of themselves.
+func (h *host) extra(ctx context.Context, roles map[string]Role) map[string]string {
 	d := h.platform.Bus.Durability(ctx)
-	return map[string]string{"durability": d.Promise, "durability_detail": d.Detail}
+	extra := map[string]string{"durability": d.Promise, "durability_detail": d.Detail}
+	for _, role := range roles {
+		if role.Extra != nil {
+			maps.Copy(extra, role.Extra(ctx))
+		}
+	}
+	return extra
 }
 
 // end ends what outlived the roles, and sends the last spans.

@@ -25,6 +25,8 @@ type Role struct {
 	Routes func(e *echo.Echo)
 	Run    func(ctx context.Context) error
 	Checks func(ctx context.Context) map[string]error
+	// Extra is told at /ready beside the checks; nil where that is nothing.
+	Extra func(ctx context.Context) map[string]string
 }
 
 // Platform is what roles stand on. It is there until after their end.

@@ -1,0 +1,124 @@
+package testkit
+
+import (
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+)
+
+// Proxy stands between a client and a server and can be cut: what is sent
+// meanwhile arrives late, as on a network that breaks and heals.
+type Proxy struct {
+	t      testing.TB
+	addr   string
+	target string
+	conns  sync.WaitGroup
+
+	mu     sync.Mutex
+	healed *sync.Cond
+	cut    bool
+	closed bool
+	open   []net.Conn
+}
+
+// NewProxy starts a proxy for a server at a URL. It ends with the test.
+func NewProxy(tb testing.TB, server string) *Proxy {
+	tb.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		tb.Fatalf("the server's URL: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+	if err != nil {
+		tb.Fatalf("listen for the proxy: %v", err)
+	}
+	p := &Proxy{t: tb, addr: listener.Addr().String(), target: u.Host}
+	p.healed = sync.NewCond(&p.mu)
+	p.conns.Go(func() { p.accept(listener) })
+	tb.Cleanup(func() {
+		_ = listener.Close()
+		p.end()
+		p.conns.Wait()
+	})
+	return p
+}
+
+// NATSURL is what a NATS client connects to.
+func (p *Proxy) NATSURL() string { return "nats://" + p.addr }
+
+// Cut lets nothing pass until Heal.
+func (p *Proxy) Cut() { p.set(true) }
+
+// Heal lets pass what waits, and all that follows.
+func (p *Proxy) Heal() { p.set(false) }
+
+func (p *Proxy) set(cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = cut
+	p.healed.Broadcast()
+}
+
+func (p *Proxy) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.healed.Broadcast()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+}
+
+func (p *Proxy) accept(listener net.Listener) {
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			return // the test has ended
+		}
+		server, err := net.Dial("tcp", p.target) //nolint:noctx // loopback answers at once
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		if !p.keep(client, server) {
+			return
+		}
+		p.conns.Go(func() { p.pass(client, server) })
+		p.conns.Go(func() { p.pass(server, client) })
+	}
+}
+
+// keep remembers connections, to close them in the end, unless that was.
+func (p *Proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = append(p.open, conns...)
+	if p.closed {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}
+	return !p.closed
+}
+
+// pass copies one direction, and waits while the proxy is cut.
+func (p *Proxy) pass(from, to net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		p.mu.Lock()
+		for p.cut && !p.closed {
+			p.healed.Wait()
+		}
+		p.mu.Unlock()
+		if _, werr := to.Write(buffer[:n]); werr != nil {
+			return
+		}
+		if err != nil {
+			return // closed by the other side or by the test
+		}
+	}
+}
