@@ -178,6 +178,20 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+func TestAStartWithoutAnAnswerNamesItsFlow(t *testing.T) {
+	t.Parallel()
+	c, seen := serve(t, says(503, `{"type":"urn:sluice:problem:unavailable","detail":"no engine answered in time","flow_id":"made-1"}`))
+	_, err := c.StartFlow(t.Context(), client.StartRequest{Goals: []string{"a"}})
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok || p.FlowID != "made-1" || !p.Temporary() {
+		t.Fatalf("got %v", err)
+	}
+	_, _ = c.StartFlow(t.Context(), client.StartRequest{ID: p.FlowID, Goals: []string{"a"}})
+	if seen.body != `{"id":"made-1","goals":["a"]}` {
+		t.Errorf("again it asked %s", seen.body)
+	}
+}
+
 func TestIDsAreChecked(t *testing.T) {
 	t.Parallel()
 	c, seen := serve(t, says(200, `{}`))

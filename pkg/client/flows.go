@@ -27,7 +27,7 @@ type StartRequest struct {
 
 // StartFlow starts a flow and returns its id. When it returns without an error
 // the flow is stored durably. The same request again starts nothing and returns
-// the same.
+// the same. A [*Problem] with a FlowID says that nobody answered in time.
 func (c *Client) StartFlow(ctx context.Context, r StartRequest) (id string, err error) {
 	var answer struct {
 		FlowID string `json:"flow_id"`

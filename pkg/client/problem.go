@@ -25,6 +25,9 @@ type Problem struct { //nolint:errname // it is what RFC 9457 calls it
 	Field string `json:"field"`
 	// Errors are all the parts that are wrong.
 	Errors []FieldError `json:"errors"`
+	// FlowID is the flow that was asked for, where a start got no answer in time.
+	// It may start yet: the same request with this id may be sent again.
+	FlowID string `json:"flow_id"`
 	// RetryAfter is how long to wait before the same request, if it was said.
 	RetryAfter time.Duration `json:"-"`
 }

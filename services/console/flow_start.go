@@ -15,6 +15,7 @@ import (
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/fault"
+	"github.com/sluiceflow/sluice/services/internal/httpapi"
 )
 
 // maxLabelValue is the longest value of a label.
@@ -84,14 +85,26 @@ func (c *Console) start(ctx context.Context, r flowRequest) (int, error) {
 		}},
 	})
 	switch {
-	case fault.KindOf(err) == fault.Unavailable && !r.made:
-		return 0, fault.Newf(fault.Unavailable, "console.start", "%w; the same request may be sent again", err)
+	case fault.KindOf(err) == fault.Unavailable:
+		return 0, unanswered(r, err)
 	case err != nil:
 		return 0, err
 	case reply.GetCode() == sluicev1.ReplyCode_REPLY_CODE_REPEATED:
 		return http.StatusOK, nil
 	}
 	return http.StatusCreated, refusal(reply)
+}
+
+// unanswered says of a flow that may start yet, or not, how to ask for it again.
+func unanswered(r flowRequest, err error) *httpapi.ProblemError {
+	p := explain(err)
+	p.FlowID = r.id
+	if r.made {
+		p.Detail += fmt.Sprintf(`; the same request with "id": %q may be sent again`, r.id)
+	} else {
+		p.Detail += "; the same request may be sent again"
+	}
+	return p
 }
 
 // startedBefore answers a request that cannot be planned now: steps may have

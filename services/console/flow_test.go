@@ -126,6 +126,22 @@ func TestAGoalThatInitGivesIsReached(t *testing.T) {
 	s.do(post, "/engine/flow", `{"goals":["charge"],"init":{"paid":"yes"}}`).problem(http.StatusBadRequest, "invalid", "")
 }
 
+func TestAStartThatNobodyAnsweredCanBeAskedAgain(t *testing.T) {
+	t.Parallel()
+	s := siteWithoutEngine(t, config(t))
+	s.order()
+	const request = `"goals":["charge"],"init":{"order":"A-1"}}`
+	a := s.do(post, "/engine/flow", "{"+request).problem(http.StatusServiceUnavailable, "unavailable", "")
+	id := a.at("flow_id")
+	if len(id) < 10 || !strings.Contains(a.at("detail"), strings.Trim(id, `"`)) || a.header.Get("Retry-After") == "" {
+		t.Fatalf("%s, Retry-After %q", a.text, a.header.Get("Retry-After"))
+	}
+	s.startEngine()
+	s.eventually("/engine/flow/"+strings.Trim(id, `"`), "status", `"active"`) // it was stored
+	s.do(post, "/engine/flow", `{"id":`+id+","+request).want(http.StatusOK).has("flow_id", id)
+	s.eventually("/engine/flow?total=true", "total", "1")
+}
+
 func TestListPages(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, config(t))

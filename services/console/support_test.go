@@ -56,6 +56,18 @@ type site struct {
 
 func newSite(t *testing.T, cfg console.Config) *site {
 	t.Helper()
+	s := siteWithoutEngine(t, cfg)
+	s.startEngine()
+	return s
+}
+
+func (s *site) startEngine() {
+	s.t.Helper()
+	running(s.t, map[string]func(context.Context) error{"engine": s.engine.run})
+}
+
+func siteWithoutEngine(t *testing.T, cfg console.Config) *site {
+	t.Helper()
 	b := testkit.Bus(t)
 	log := slog.New(slog.DiscardHandler)
 	reg, err := registry.Open(t.Context(), b)
@@ -67,7 +79,7 @@ func newSite(t *testing.T, cfg console.Config) *site {
 		t.Fatal(err)
 	}
 	e := &engine{t: t, bus: b, flows: map[string]*history{}}
-	running(t, map[string]func(context.Context) error{"registry": reg.Run, "console": c.Run, "engine": e.run})
+	running(t, map[string]func(context.Context) error{"registry": reg.Run, "console": c.Run})
 	server := httpapi.NewEcho(log)
 	c.Routes(server)
 	s := httptest.NewServer(server)

@@ -35,6 +35,9 @@ type ProblemError struct {
 	Field string
 	// Fields are all the parts that are wrong, with their reasons.
 	Fields []Field
+	// FlowID, where not empty, is the flow that the request asked for, and that
+	// may be there by now.
+	FlowID string
 	// RetryAfter, rounded up to seconds, becomes the header of that name. 0
 	// means none.
 	RetryAfter time.Duration
@@ -58,6 +61,7 @@ type body struct {
 	Instance string  `json:"instance,omitempty"`
 	Field    string  `json:"field,omitempty"`
 	Errors   []Field `json:"errors,omitempty"`
+	FlowID   string  `json:"flow_id,omitempty"`
 	Error    string  `json:"error,omitempty"`
 }
 
@@ -81,7 +85,7 @@ func write(c echo.Context, p *ProblemError) error {
 	}
 	data, err := json.Marshal(body{
 		Type: problemURN + p.Code, Title: http.StatusText(p.Status), Status: p.Status,
-		Detail: p.Detail, Instance: instance(c), Field: field, Errors: p.Fields, Error: p.Detail,
+		Detail: p.Detail, Instance: instance(c), Field: field, Errors: p.Fields, FlowID: p.FlowID, Error: p.Detail,
 	})
 	if err != nil {
 		return err

@@ -50,8 +50,8 @@ func TestErrorsBecomeProblems(t *testing.T) {
 			want: map[string]any{"type": "urn:sluice:problem:internal", "status": 500.0},
 		}, {
 			name: "a problem as it is", retry: "2",
-			handler: fails(&httpapi.ProblemError{Status: 429, Code: "slow_down", Detail: "too many", RetryAfter: 1500 * time.Millisecond}),
-			want:    map[string]any{"type": "urn:sluice:problem:slow_down", "status": 429.0, "detail": "too many", "error": "too many", "instance": "/here"},
+			handler: fails(&httpapi.ProblemError{Status: 429, Code: "slow_down", Detail: "too many", FlowID: "f-1", RetryAfter: 1500 * time.Millisecond}),
+			want:    map[string]any{"type": "urn:sluice:problem:slow_down", "status": 429.0, "detail": "too many", "error": "too many", "flow_id": "f-1", "instance": "/here"},
 		}, {
 			name: "a problem with a field",
 			handler: func(c echo.Context) error {
