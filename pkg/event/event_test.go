@@ -3,6 +3,7 @@ package event_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -211,5 +212,64 @@ func TestEnds(t *testing.T) {
 		if e.Ends() {
 			t.Errorf("%s ends its flow", e)
 		}
+	}
+}
+
+// Whatever a commit holds, it is refused or gives one event each, which can be
+// written as JSON and read again.
+func FuzzFromCommit(f *testing.F) {
+	item := uint32(0)
+	for _, e := range []*sluicev1.Event{
+		{Kind: &sluicev1.Event_FlowStarted{FlowStarted: &sluicev1.FlowStarted{Run: 7, Init: map[string]uint32{"a": 1}, TimeoutMs: 5}}},
+		{Kind: &sluicev1.Event_FlowCompleted{FlowCompleted: &sluicev1.FlowCompleted{Result: map[string]uint32{"a": 2}}}},
+		{StepId: "s", Kind: &sluicev1.Event_StepFailed{StepFailed: &sluicev1.StepFailed{Error: "no", Unsatisfied: []string{"x"}}}},
+		{StepId: "s", Kind: &sluicev1.Event_AttributeSet{AttributeSet: &sluicev1.AttributeSet{Key: "a", Value: 1}}},
+		{StepId: "s", Item: &item, Token: "12345678", Attempt: 2, Kind: &sluicev1.Event_WorkStarted{WorkStarted: &sluicev1.WorkStarted{DeadlineNs: 9}}},
+	} {
+		data, err := proto.Marshal(&sluicev1.Commit{
+			FlowId: "f", Revision: 2, TimeNs: 1, Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte(`"a"`), []byte(`12.50`)},
+		})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c sluicev1.Commit
+		if proto.Unmarshal(data, &c) != nil {
+			return
+		}
+		events, err := event.FromCommit(&c)
+		if err != nil {
+			if !errors.Is(err, event.ErrMalformed) {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+		if len(events) != len(c.GetEvents()) {
+			t.Errorf("%d events of %d", len(events), len(c.GetEvents()))
+		}
+		if slices.ContainsFunc(c.GetValues(), func(v []byte) bool { return !json.Valid(v) }) {
+			return
+		}
+		for _, e := range events {
+			checkJSON(t, e)
+		}
+	})
+}
+
+func checkJSON(t *testing.T, e event.Event) {
+	t.Helper()
+	text, err := json.Marshal(e)
+	if err != nil {
+		t.Fatalf("%+v cannot be written: %v", e, err)
+	}
+	var back event.Event
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatalf("%s cannot be read: %v", text, err)
+	}
+	again, err := json.Marshal(back)
+	if err != nil || string(again) != string(text) || e.Type == "" {
+		t.Errorf("%s became %s (%v)", text, again, err)
 	}
 }

@@ -142,3 +142,35 @@ func FuzzUnescape(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is read as a subject is the one spelling of what it says.
+func FuzzParse(f *testing.F) {
+	f.Add("", "sluice.cmd.hook.3.order-1")
+	f.Add("", "sluice.flow.completed.15.a=2Eb")
+	f.Add("blue", "blue.sluice.wake.0.f")
+	f.Add("blue", "blue.sluice.invoke.http.charge.7.f")
+	f.Fuzz(func(t *testing.T, namespace, text string) {
+		s := subject.NewSpace(namespace)
+		var spelled []string
+		if src, p, flowID, err := s.ParseCommand(text); err == nil {
+			spelled = append(spelled, s.Command(src, p, flowID))
+		}
+		if kind, p, flowID, err := s.ParseFlow(text); err == nil {
+			spelled = append(spelled, s.Flow(kind, p, flowID))
+		}
+		if p, flowID, err := s.ParseWake(text); err == nil {
+			spelled = append(spelled, s.Wake(p, flowID))
+		}
+		if stepID, p, flowID, err := s.ParseInvoke(text); err == nil {
+			spelled = append(spelled, s.InvokeHTTP(stepID, p, flowID))
+		}
+		if len(spelled) > 1 {
+			t.Errorf("%q is read as %q", text, spelled)
+		}
+		for _, one := range spelled {
+			if one != text {
+				t.Errorf("%q is a second spelling of %q", text, one)
+			}
+		}
+	})
+}

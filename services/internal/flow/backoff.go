@@ -50,12 +50,15 @@ func mix(x uint64) uint64 {
 	return x ^ x>>33
 }
 
-// saturating multiplies two numbers that are not negative, up to a century of
-// nanoseconds: sums of such times do not overflow.
+// saturating multiplies two numbers, up to some seventy years of nanoseconds:
+// sums of such times do not overflow. What is negative counts as 0.
 func saturating(a, b int64) int64 {
 	const limit = math.MaxInt64 / 4
-	if a > 0 && b > limit/a {
+	if a <= 0 || b <= 0 {
+		return 0
+	}
+	if b > limit/a {
 		return limit
 	}
-	return min(a*b, limit)
+	return a * b
 }

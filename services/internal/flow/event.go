@@ -6,6 +6,10 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
+// maxItems is more work items than any setting lets a step have: what says that
+// it has more is damaged, and memory must not be taken for it.
+const maxItems = 1 << 20
+
 // apply changes the state by one event of the commit that is being decided or
 // replayed. Nothing else changes what a flow is. Events that this release does
 // not write are refused: guessing at them would make another state than the
@@ -62,7 +66,7 @@ func (s *State) applyFlowStarted(e *sluicev1.FlowStarted, values [][]byte, at in
 		s.Steps[i].Status = sluicev1.StepStatus_STEP_STATUS_PENDING
 	}
 	if e.GetTimeoutMs() > 0 {
-		s.Deadline = at + e.GetTimeoutMs()*millisecond
+		s.Deadline = at + saturating(e.GetTimeoutMs(), millisecond)
 		s.push(deadline{at: s.Deadline, step: flowDeadline})
 	}
 	return nil
@@ -96,6 +100,9 @@ func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) e
 	st := &s.Steps[i]
 	switch k := e.GetKind().(type) {
 	case *sluicev1.Event_StepStarted:
+		if n := k.StepStarted.GetWorkItems(); len(st.Items) > 0 || n > maxItems {
+			return fmt.Errorf("%w: step_started: %d work items for a step with %d", ErrMalformed, n, len(st.Items))
+		}
 		inputs, err := resolveAll(values, k.StepStarted.GetInputs())
 		if err != nil {
 			return fmt.Errorf("%w: step_started: %w", ErrMalformed, err)

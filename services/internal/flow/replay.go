@@ -26,6 +26,9 @@ func (s *State) Replay(c *sluicev1.Commit) error {
 	if c.GetRevision() != s.Revision+1 {
 		return fmt.Errorf("%w: revision %d after %d", ErrGap, c.GetRevision(), s.Revision)
 	}
+	if c.GetTimeNs() <= 0 {
+		return fmt.Errorf("%w: revision %d has no time", ErrMalformed, c.GetRevision())
+	}
 	for i, e := range c.GetEvents() {
 		if err := s.apply(e, c.GetValues(), c.GetTimeNs()); err != nil {
 			return fmt.Errorf("revision %d, event %d: %w", c.GetRevision(), i, err)

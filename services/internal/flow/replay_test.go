@@ -33,6 +33,8 @@ func TestReplayRefusesWhatDoesNotFollow(t *testing.T) {
 		"an unknown step":   {change(func(c *sluicev1.Commit) { c.Events[0].StepId = "z" }), flow.ErrMalformed},
 		"an unknown item":   {change(func(c *sluicev1.Commit) { c.Events[0].Item = &item }), flow.ErrMalformed},
 		"an empty event":    {change(func(c *sluicev1.Commit) { c.Events[0].Kind = nil }), flow.ErrMalformed},
+		"no time":           {change(func(c *sluicev1.Commit) { c.TimeNs = 0 }), flow.ErrMalformed},
+		"a step's second":   {change(func(c *sluicev1.Commit) { c.Events = l.log[0].GetEvents()[1:2] }), flow.ErrMalformed},
 		"a second start":    {change(func(c *sluicev1.Commit) { c.Events = l.log[0].GetEvents() }), flow.ErrMalformed},
 		"an unknown event":  {change(func(c *sluicev1.Commit) { c.Events[0].Kind = &sluicev1.Event_WorkCompensated{} }), flow.ErrMalformed},
 		"a step's in flow":  {change(func(c *sluicev1.Commit) { c.Events[1].StepId = "" }), flow.ErrMalformed},
@@ -45,6 +47,11 @@ func TestReplayRefusesWhatDoesNotFollow(t *testing.T) {
 		if err := s.Replay(tt.commit); !errors.Is(err, tt.want) {
 			t.Errorf("%s: error %v, want %v", name, err, tt.want)
 		}
+	}
+	huge := reparse(t, l.log[0])
+	huge.GetEvents()[1].GetStepStarted().WorkItems = 1 << 31
+	if err := flow.New("f", plan.Decode).Replay(huge); !errors.Is(err, flow.ErrMalformed) {
+		t.Errorf("a step of two billion work items: %v", err)
 	}
 	if err := flow.New("f", plan.Decode).Replay(change(func(c *sluicev1.Commit) { c.Revision = 1 })); !errors.Is(err, flow.ErrMalformed) {
 		t.Errorf("a history that does not begin: %v", err)
@@ -78,7 +85,7 @@ func TestEveryEventIsKnown(t *testing.T) {
 	later := "flow_paused flow_resumed step_overridden work_compensating work_compensated compensation_failed"
 	for name, e := range everyEvent() {
 		l := begin(t, planned(t, []string{"a"}, step("a")), nil)
-		err := l.replica.Replay(&sluicev1.Commit{FlowId: "f", Revision: 2, Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte("1")}})
+		err := l.replica.Replay(&sluicev1.Commit{FlowId: "f", Revision: 2, TimeNs: start, Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte("1")}})
 		unknown := err != nil && strings.Contains(err.Error(), "that this release knows")
 		switch {
 		case strings.Contains(later, name):

@@ -13,7 +13,7 @@ func (t *Turn) startAttempt(i, j int) {
 	it := &t.s.Steps[i].Items[j]
 	var due int64
 	if timeout := t.s.Plan.Steps[i].Proto.GetWork().GetTimeoutMs(); timeout > 0 {
-		due = t.now + timeout*millisecond
+		due = t.now + saturating(timeout, millisecond)
 	}
 	e := t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkStarted{WorkStarted: &sluicev1.WorkStarted{
 		DeadlineNs: due,
@@ -50,7 +50,7 @@ func (t *Turn) retryOrFail(i, j int, atLeastMS int64) {
 		t.failWork(i, j, fmt.Sprintf("not completed after %d attempts: %s", it.Attempt, it.Error), nil)
 		return
 	}
-	delay := max(retryDelay(work, it.RetryCount+1), atLeastMS*millisecond)
+	delay := max(retryDelay(work, it.RetryCount+1), saturating(atLeastMS, millisecond))
 	delay += jitter(t.s.claims(i, uint32(j), it.Generation), it.Attempt, delay) //nolint:gosec // far fewer than 2^32 work items
 	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_RetryScheduled{RetryScheduled: &sluicev1.RetryScheduled{
 		NextRetryAtNs: t.now + delay, RetryCount: it.RetryCount + 1,

@@ -124,6 +124,17 @@ func TestResultsAreWhatTheGoalsGive(t *testing.T) {
 	}
 }
 
+func TestStepsNeedIDs(t *testing.T) {
+	t.Parallel()
+	text, err := proto.Marshal(&sluicev1.Plan{Steps: []*sluicev1.PlannedStep{{Id: ""}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Decode(text); !errors.Is(err, plan.ErrMalformed) {
+		t.Errorf("a step without an id: %v", err)
+	}
+}
+
 func TestSatisfiedStepsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	steps := []plan.Registered{registered("goal", "x", "w", ">out"), registered("two", ">x", ">w"), registered("one", ">w", ">v")}

@@ -61,6 +61,9 @@ func Decode(planBytes []byte) (*Plan, error) {
 	}
 	providers := map[string][]int{}
 	for i, planned := range message.GetSteps() {
+		if planned.GetId() == "" {
+			return nil, fmt.Errorf("%w: step %d has no id", ErrMalformed, i)
+		}
 		if _, twice := p.Index[planned.GetId()]; twice {
 			return nil, fmt.Errorf("%w: step %q stands twice", ErrMalformed, planned.GetId())
 		}

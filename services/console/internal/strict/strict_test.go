@@ -3,6 +3,7 @@ package strict_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/sluiceflow/sluice/pkg/step"
@@ -68,4 +69,34 @@ func TestDecodeKeepsNumbers(t *testing.T) {
 	if got := string(v.Init["x"]); got != "null" {
 		t.Errorf("x became %q", got)
 	}
+}
+
+// What is accepted says what encoding/json reads in it, and can be written and
+// read again.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"id":"order-1","goals":["a","b"],"init":{"n":1.10e3,"x":null,"y":{"z":[]}},"labels":{"team":"pay","none":null},"limit":5}`))
+	f.Add([]byte(`{"goals":["a"],"goals":["b"]}`))
+	f.Add([]byte(`{"limit":null,"total":true} `))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var v, same, back request
+		if err := strict.Decode(body, &v); err != nil {
+			if _, ok := errors.AsType[*step.FieldError](err); !ok {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+		if err := json.Unmarshal(body, &same); err != nil || !reflect.DeepEqual(v, same) {
+			t.Errorf("%s is read as %+v, and otherwise as %+v (%v)", body, v, same, err)
+		}
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		if err := strict.Decode(text, &back); err != nil {
+			t.Fatalf("%s: what was written cannot be read: %v", text, err)
+		}
+		if again, err := json.Marshal(back); err != nil || string(again) != string(text) {
+			t.Errorf("%s became %s (%v)", text, again, err)
+		}
+	})
 }

@@ -1,0 +1,145 @@
+package flow_test
+
+import (
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+)
+
+// fuzzed is a plan with all that a plan of this release can have.
+func fuzzed(t tb) []byte {
+	return marshalPlan(t, &sluicev1.Plan{
+		Goals: []string{"b", "given"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("given", "g")},
+		Steps: []*sluicev1.PlannedStep{
+			step("a", required("n"), typedOutput("x", "number")),
+			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
+			step("d", output("y")),
+		},
+	})
+}
+
+func fuzzedStart(t tb) *sluicev1.Command {
+	cmd := startFlow(fuzzed(t), map[string]string{"n": "1", "g": "2"})
+	cmd.GetStartFlow().TimeoutMs = 3_600_000
+	return cmd
+}
+
+// fuzzedLives are flows at the moments between which commands make a difference.
+func fuzzedLives(t tb) []*life {
+	running, retrying, ended := newLife(t), newLife(t), newLife(t)
+	for _, l := range []*life{running, retrying, ended} {
+		l.do(fuzzedStart(t))
+	}
+	retrying.do(complete(ref("a", 1), succeeded("x", "1")))
+	retrying.do(report(ref("d", 1), notCompleted("busy", 0)))
+	ended.do(cancel())
+	return []*life{newLife(t), running, retrying, ended}
+}
+
+// Whatever stands on a subject of commands: it is decided without a panic, and
+// replay, snapshot and restore agree on what follows (life.deliver checks it).
+func FuzzCommand(f *testing.F) {
+	w := ref("a", 1)
+	for _, cmd := range []*sluicev1.Command{
+		fuzzedStart(f), complete(w, succeeded("x", "1")), complete(w, succeeded("x", `"1"`)), complete(w, failed("no")),
+		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(), cancel(), retire(0), retire(2),
+	} {
+		data, err := proto.Marshal(cmd)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for moment := range uint8(4) {
+			f.Add(moment, int64(1000), data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, moment uint8, laterMS int64, data []byte) {
+		var cmd sluicev1.Command
+		if proto.Unmarshal(data, &cmd) != nil {
+			return
+		}
+		lives := fuzzedLives(t)
+		l := lives[int(moment)%len(lives)]
+		l.now += max(0, laterMS%(1<<40)) * 1_000_000
+		cmd.FlowId = "f"
+		stored := delivery{&cmd, l.position()}
+		if v := l.deliver(stored)[0]; v.Kind == flow.Folded {
+			l.state.Effects(l.log[len(l.log)-1])
+			if again := l.deliver(stored)[0]; again.Kind != flow.Repeat {
+				t.Errorf("the same command again: verdict %v", again.Kind)
+			}
+		}
+		if next, due := l.state.NextDeadline(); due && next < start {
+			t.Errorf("the next deadline is %d, before the flow began", next)
+		}
+		l.do(wake())
+	})
+}
+
+// Whatever a commit holds: it is replayed, or refused with an error that says
+// what is wrong with it; and what was replayed can be stored as a snapshot.
+func FuzzReplay(f *testing.F) {
+	for _, l := range fuzzedLives(f) {
+		for _, c := range l.log {
+			data, err := proto.Marshal(c)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+			c.Snapshot = l.state.Snapshot()
+			if data, err = proto.Marshal(c); err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c sluicev1.Commit
+		if proto.Unmarshal(data, &c) != nil {
+			return
+		}
+		c.FlowId = "f"
+		state := flow.New("f", plan.Decode)
+		switch before := c.GetSnapshot(); {
+		case before != nil:
+			restored, err := flow.Restore("f", before, plan.Decode)
+			if err != nil {
+				checkRefused(t, err)
+				return
+			}
+			state = restored
+		case c.GetRevision() > 1:
+			l := newLife(t)
+			l.do(fuzzedStart(t))
+			state = l.replica
+		}
+		c.Revision = state.Revision + 1
+		if err := state.Replay(&c); err != nil {
+			checkRefused(t, err)
+			return
+		}
+		state.Effects(&c)
+		next, due := state.NextDeadline()
+		restored, err := flow.Restore("f", reparse(t, state.Snapshot()), plan.Decode)
+		if err != nil {
+			t.Fatalf("what was replayed makes no snapshot: %v", err)
+		}
+		if !proto.Equal(restored.Snapshot(), state.Snapshot()) {
+			t.Errorf("restored differs\n%v\n%v", restored.Snapshot(), state.Snapshot())
+		}
+		if at, ok := restored.NextDeadline(); at != next || ok != due {
+			t.Errorf("restored, the next deadline is %d, and was %d", at, next)
+		}
+	})
+}
+
+func checkRefused(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, flow.ErrMalformed) && !errors.Is(err, flow.ErrGap) && !errors.Is(err, flow.ErrForeign) {
+		t.Errorf("refused for no reason that is known: %v", err)
+	}
+}
