@@ -53,9 +53,18 @@ func newStack(t *testing.T) *stack {
 
 func (s *stack) start(role string) {
 	s.t.Helper()
-	env := map[string]string{"LISTEN_ADDR": s.addrs[role]}
+	s.startAs(role, role)
+}
+
+// startAs starts one more process of a role, under a name of its own.
+func (s *stack) startAs(name, role string) {
+	s.t.Helper()
+	if s.addrs[name] == "" {
+		s.addrs[name] = freeAddr(s.t)
+	}
+	env := map[string]string{"LISTEN_ADDR": s.addrs[name]}
 	maps.Copy(env, s.env)
-	s.roles[role] = start(s.t, role, env, built.sluice, role)
+	s.roles[name] = start(s.t, name, env, built.sluice, role)
 }
 
 func TestRolesAsProcesses(t *testing.T) {
