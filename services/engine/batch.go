@@ -142,6 +142,9 @@ func (p *partition) confirm(ctx context.Context, j *job) {
 		return
 	case j.proposal != nil:
 		j.err = p.e.settle(ctx, j.entry, j.proposal)
+		if p.mayRetireWithout(ctx, j) {
+			return
+		}
 	default:
 		j.err = p.verify(ctx, j)
 	}

@@ -40,7 +40,7 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	}
 	turn := j.entry.state.Begin(flow.Env{
 		Now: p.e.clock.now(), Run: randomRun(), Floor: p.floor, Token: p.e.keys.Ring().Mint,
-		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2),
+		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2), Full: p.e.bus.OnReserve(p.e.bus.Shard(p.n)),
 	})
 	budget := int(p.e.bus.NC.MaxPayload() / payloadShare)
 	for len(j.pending) > 0 {
@@ -55,7 +55,7 @@ func (p *partition) decide(ctx context.Context, j *job) {
 		}
 	}
 	commit := turn.Commit()
-	j.due, _ = j.entry.state.NextDeadline()
+	j.due = turn.Due()
 	if commit == nil {
 		return
 	}

@@ -149,6 +149,9 @@ func TestFullStreamsTakeNothing(t *testing.T) {
 		t.Errorf("a full stream answers %v", err)
 	}
 	testkit.Eventually(t, 10*time.Second, func() bool { return b.Full() != nil })
+	if b.OnReserve(0) {
+		t.Error("FLOWS is empty and counts as full")
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

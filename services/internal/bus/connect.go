@@ -40,6 +40,7 @@ type Bus struct {
 	asked   atomic.Uint64
 	waiting sync.Map // reply subject -> chan *sluicev1.Reply
 	full    atomic.Pointer[string]
+	reserve atomic.Pointer[[]bool] // of each shard
 
 	groups map[string]*group // by stream: those that take atomic batches
 	group  atomic.Bool       // the server syncs every write

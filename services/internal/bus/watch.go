@@ -17,6 +17,10 @@ import (
 // new is let in: the rest is for what runs.
 const refuseFrom = 900
 
+// reserveFrom is how full FLOWS may be, in thousandths, before engines start no
+// attempts: the rest is for outcomes and endings, and for what makes room.
+const reserveFrom = 950
+
 // promiseEvery is after how many looks at the streams the server's promise is
 // read again.
 const promiseEvery = 30
@@ -42,6 +46,7 @@ func (b *Bus) Run(ctx context.Context) error {
 
 func (b *Bus) look(ctx context.Context) error {
 	var reason string
+	reserve := make([]bool, b.Config.Shards)
 	for k := range b.Config.Shards {
 		for _, name := range []string{b.Commands(k), b.Flows(k)} {
 			stream, err := b.JS.Stream(ctx, name)
@@ -56,10 +61,14 @@ func (b *Bus) look(ctx context.Context) error {
 			if fill >= refuseFrom && reason == "" {
 				reason = fmt.Sprintf("stream %s is %d%% full", name, fill/10)
 			}
+			if fill >= reserveFrom && name == b.Flows(k) {
+				reserve[k] = true
+			}
 		}
 	}
 	was := b.full.Load()
 	b.full.Store(&reason)
+	b.reserve.Store(&reserve)
 	if reason != "" && (was == nil || *was == "") {
 		b.log.WarnContext(ctx, "nothing new is let in", slog.String("reason", reason))
 	}
@@ -73,6 +82,13 @@ func (b *Bus) Full() error {
 		return fault.New(fault.Unavailable, "bus.Full", errors.New(*reason))
 	}
 	return nil
+}
+
+// OnReserve reports whether the FLOWS stream of a shard is so full that the rest
+// is for outcomes and endings.
+func (b *Bus) OnReserve(shard int) bool {
+	reserve := b.reserve.Load()
+	return reserve != nil && (*reserve)[shard]
 }
 
 // Durability is what an acknowledgement survives.

@@ -19,10 +19,12 @@ func (t *Turn) advance() {
 		}
 		t.settlePending(t.readiness)
 		if len(t.events) == before {
-			if t.running() {
+			if t.running() || t.waiting {
 				return
 			}
-			t.breakTie()
+			if t.breakTie(); t.waiting && len(t.events) == before {
+				return
+			}
 		}
 	}
 }
@@ -30,6 +32,7 @@ func (t *Turn) advance() {
 // settlePending asks judge about each pending step and does what it says.
 func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 	needed := t.needed()
+	t.waiting = false
 	for i := range t.s.Steps {
 		if t.s.Steps[i].Status != sluicev1.StepStatus_STEP_STATUS_PENDING {
 			continue
@@ -41,6 +44,10 @@ func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 		switch ready, lacking := judge(i); ready {
 		case waiting:
 		case startable:
+			if t.env.Full {
+				t.waiting = true
+				continue
+			}
 			t.startStep(i)
 		case unreachable:
 			t.failStep(i, "required input no longer available", lacking)
@@ -101,7 +108,7 @@ func (t *Turn) withoutOptional(i int) (readiness, []string) {
 func (t *Turn) breakTie() {
 	before := len(t.events)
 	t.settlePending(t.withoutOptional)
-	if len(t.events) > before {
+	if len(t.events) > before || t.waiting {
 		return
 	}
 	t.settlePending(func(i int) (readiness, []string) {

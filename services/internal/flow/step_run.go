@@ -41,11 +41,15 @@ func (t *Turn) inputs(i int) map[string]json.RawMessage {
 
 // fill starts pending work items while the step has free slots.
 func (t *Turn) fill(i int) {
-	st := &t.s.Steps[i]
-	slots := max(1, int(t.s.Plan.Steps[i].Proto.GetWork().GetParallelism()))
-	for st.next < len(st.Items) && st.active < slots {
+	st, slots := &t.s.Steps[i], t.slots(i)
+	for !t.env.Full && st.next < len(st.Items) && st.active < slots {
 		t.startAttempt(i, st.next)
 	}
+}
+
+// slots is how many work items of the step may run at once.
+func (t *Turn) slots(i int) int {
+	return max(1, int(t.s.Plan.Steps[i].Proto.GetWork().GetParallelism()))
 }
 
 // workEnded goes on with the step after one of its work items had its outcome.

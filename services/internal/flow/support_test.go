@@ -104,6 +104,8 @@ type life struct {
 	now     int64
 	seq     uint64
 	floor   uint64
+	full    bool  // the log has room for outcomes and endings only
+	due     int64 // when the last turn asked to be woken
 }
 
 func newLife(t tb) *life {
@@ -136,7 +138,7 @@ func mint(c token.Claims) string {
 }
 
 func (l *life) env() flow.Env {
-	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint}
+	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint, Full: l.full}
 }
 
 // position is where the next command is stored.
@@ -166,10 +168,13 @@ func (l *life) deliver(batch ...delivery) []flow.Verdict {
 		verdicts = append(verdicts, turn.Apply(d.cmd, d.at))
 	}
 	commit := turn.Commit()
+	l.due = turn.Due()
 	if commit == nil {
+		l.agree()
 		return verdicts
 	}
 	stored := reparse(l.t, commit)
+	l.checkReserve(stored)
 	l.log = append(l.log, stored)
 	if snap := stored.GetSnapshot(); snap != nil && !proto.Equal(snap, l.replica.Snapshot()) {
 		l.t.Fatalf("revision %d: the snapshot is not the state before it", stored.GetRevision())
@@ -179,6 +184,16 @@ func (l *life) deliver(batch ...delivery) []flow.Verdict {
 	}
 	l.agree()
 	return verdicts
+}
+
+// checkReserve looks for what must not be stored in a full log.
+func (l *life) checkReserve(c *sluicev1.Commit) {
+	l.t.Helper()
+	for _, e := range c.GetEvents() {
+		if l.full && (e.GetStepStarted() != nil || e.GetWorkStarted() != nil || c.GetSnapshot() != nil) {
+			l.t.Fatalf("revision %d starts something in a full log: %v", c.GetRevision(), e)
+		}
+	}
 }
 
 // agree compares the state with its replica and with one that is restored.

@@ -22,6 +22,9 @@ type Env struct {
 	Token func(token.Claims) string
 	// ArgumentBytes bounds what one invocation may carry. 0 means 4 MiB.
 	ArgumentBytes int
+	// Full means that the log has room for outcomes and endings only: no step
+	// and no attempt starts. What could have started waits; see [Turn.Due].
+	Full bool
 }
 
 // A Turn folds commands into the events of one commit. The state is changed as
@@ -35,6 +38,8 @@ type Turn struct {
 	values   valueTable
 	cause    []*sluicev1.FoldedCommand
 	snapshot *sluicev1.Snapshot
+	waiting  bool // something could start and was left for another turn
+	repeated bool // a command was folded before: what waited then may still wait
 }
 
 // Begin starts a turn. When a snapshot is due it is taken now, for it is the
@@ -44,7 +49,7 @@ func (s *State) Begin(env Env) *Turn {
 	if t.env.ArgumentBytes == 0 {
 		t.env.ArgumentBytes = 4 << 20
 	}
-	if s.snapshotDue() {
+	if s.snapshotDue() && !env.Full {
 		t.snapshot = s.Snapshot()
 	}
 	return t
@@ -85,6 +90,7 @@ func (t *Turn) Apply(cmd *sluicev1.Command, at Position) Verdict {
 		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("command is for flow %q", cmd.GetFlowId())}
 	}
 	if revision, ok := t.repeat(at); ok {
+		t.repeated = true
 		return Verdict{Kind: Repeat, Revision: revision, Reply: t.repeatedReply(cmd)}
 	}
 	before := len(t.events)

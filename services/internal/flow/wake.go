@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"container/heap"
 	"fmt"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -11,15 +12,25 @@ import (
 // the timer that follows from the commit is due at once.
 const maxDue = 500
 
-// wake settles the deadlines that are due by the log's clock.
+// wake settles the deadlines that are due by the log's clock, and starts what
+// waited for room.
 func (t *Turn) wake() Verdict {
-	for range maxDue {
+	var held []deadline
+	for settled := 0; settled < maxDue; {
 		d, ok := t.s.earliest()
 		if !ok || d.at > t.now {
 			break
 		}
+		if t.env.Full && t.s.isRetry(d) {
+			heap.Pop(&t.s.deadlines)
+			held = append(held, d)
+			continue
+		}
 		t.settleDeadline(d)
+		settled++
 	}
+	t.s.putBack(held)
+	t.startWaiting()
 	return Verdict{}
 }
 

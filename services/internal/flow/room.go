@@ -1,0 +1,106 @@
+package flow
+
+import (
+	"container/heap"
+	"hash/fnv"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+)
+
+// roomPause is how long what waits for room in the log waits before it looks
+// again, in nanoseconds; up to half of it is added, so that flows that came to
+// wait together do not come back together.
+const roomPause = 10_000 * millisecond
+
+// startWaiting starts what an earlier turn had no room for. No event says that
+// something waits: it is what could start and has not, so replay knows it too.
+func (t *Turn) startWaiting() {
+	if t.env.Full {
+		t.waiting = t.waits()
+		return
+	}
+	for i := range t.s.Steps {
+		if t.s.Steps[i].Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE && !t.s.Final() {
+			t.fill(i)
+		}
+	}
+	t.advance()
+}
+
+// Due returns when the flow must be woken, in Unix nanoseconds; 0 means never.
+// Beside its deadlines that is a moment from now where something waits for room,
+// for nobody's message would start it. What waits is looked for only where some
+// may: in a full log, and after a command whose first engine may have died
+// before it stored when to look again.
+func (t *Turn) Due() int64 {
+	at, _ := t.s.NextDeadline()
+	suspect := t.env.Full || t.repeated || t.waiting
+	if t.s.Final() || !t.s.Exists() || !suspect {
+		return at
+	}
+	overdue := t.env.Full && at != 0 && at <= t.now
+	if !overdue && !t.waits() {
+		return at
+	}
+	look := t.now
+	if t.env.Full {
+		look += roomPause + t.s.spread(roomPause/2)
+	}
+	if overdue || at == 0 || at > look {
+		return look
+	}
+	return at
+}
+
+// waits reports whether something could start that has not.
+func (t *Turn) waits() bool {
+	if t.s.Final() {
+		return false
+	}
+	needed, idle := t.needed(), !t.running()
+	for i := range t.s.Steps {
+		st := &t.s.Steps[i]
+		switch st.Status {
+		case sluicev1.StepStatus_STEP_STATUS_ACTIVE:
+			if st.next < len(st.Items) && st.active < t.slots(i) {
+				return true
+			}
+		case sluicev1.StepStatus_STEP_STATUS_PENDING:
+			if !needed[i] {
+				continue
+			}
+			ready, _ := t.readiness(i)
+			if ready == waiting && idle {
+				ready, _ = t.withoutOptional(i)
+			}
+			if ready == startable {
+				return true
+			}
+		case sluicev1.StepStatus_STEP_STATUS_UNSPECIFIED, sluicev1.StepStatus_STEP_STATUS_COMPLETED,
+			sluicev1.StepStatus_STEP_STATUS_SKIPPED, sluicev1.StepStatus_STEP_STATUS_FAILED:
+		}
+	}
+	return false
+}
+
+// spread is up to limit, a function of the flow's id.
+func (s *State) spread(limit int64) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s.ID)) // never fails
+	return int64(mix(h.Sum64())>>1) % limit
+}
+
+// isRetry reports whether a deadline that stands is the start of an attempt.
+func (s *State) isRetry(d deadline) bool {
+	return d.step != flowDeadline &&
+		s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
+}
+
+// putBack adds deadlines that were taken out.
+func (s *State) putBack(held []deadline) {
+	for _, d := range held {
+		if !s.Final() {
+			heap.Push(&s.deadlines, d)
+		}
+	}
+}
