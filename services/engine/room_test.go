@@ -191,3 +191,31 @@ func TestRetirementRelievesFullFlows(t *testing.T) {
 	w.begin("new", plan)
 	w.invocation("new", "a")
 }
+
+// Decision 2: a full INVOCATIONS puts back the commands whose invocations do not
+// fit, and is in the way of nobody else.
+func TestFullInvocationsBlockNobodyElse(t *testing.T) {
+	t.Parallel()
+	cfg := testkit.BusConfig(t, testkit.JetStream(t))
+	cfg.InvocationsMaxBytes, cfg.Partitions = 1<<20, 1
+	w := worldOn(t, testkit.BusOn(t, cfg))
+	w.start()
+	w.begin("ends", planned(t, []string{"a"}, asyncStep("a", out("x"))))
+	inv := w.invocation("ends", "a")
+	w.fillInvocations()
+	w.send(subject.SourceAPI, startCommand("waits", chain(t), "request"))
+	w.until("the start is committed", func() bool {
+		history, err := w.journal.History(t.Context(), "waits")
+		return err == nil && len(history) == 1
+	})
+	w.send(subject.SourceHook, success(inv, "x", "1"))
+	w.ended("ends")
+	w.purgeInvocations()
+	if got := w.invocation("waits", "a"); got.GetWork().GetAttempt() != 1 {
+		t.Errorf("attempt %d is invoked", got.GetWork().GetAttempt())
+	}
+	w.idle()
+	if history, err := w.journal.History(t.Context(), "waits"); err != nil || len(history) != 1 {
+		t.Errorf("%d commits, want one (%v)", len(history), err)
+	}
+}
