@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/pkg/subject"
@@ -78,12 +79,16 @@ func (c *Console) start(ctx context.Context, r flowRequest) (int, error) {
 	for name, value := range r.init {
 		init[name] = value
 	}
-	reply, err := c.bus.Ask(ctx, &sluicev1.Command{
+	cmd := &sluicev1.Command{
 		FlowId: r.id,
 		Kind: &sluicev1.Command_StartFlow{StartFlow: &sluicev1.StartFlow{
 			Plan: made.bytes, Init: init, Labels: r.labels, TimeoutMs: r.limit, RequestDigest: r.digest,
 		}},
-	})
+	}
+	if size, limit := proto.Size(cmd), int(c.bus.NC.MaxPayload()/2); size > limit {
+		return 0, wrong("goals", "need a plan that takes %d bytes together with init, and may take %d", size, limit)
+	}
+	reply, err := c.bus.Ask(ctx, cmd)
 	switch {
 	case fault.KindOf(err) == fault.Unavailable:
 		return 0, unanswered(r, err)

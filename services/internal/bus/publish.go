@@ -168,7 +168,7 @@ func (b *Bus) reply(msg *nats.Msg) {
 // PublishDead stores a dead letter. An error of kind [fault.Unavailable] means
 // that DEAD is full or away: the original must be put back.
 func (b *Bus) PublishDead(ctx context.Context, letter *sluicev1.DeadLetter) error {
-	data, err := proto.Marshal(letter)
+	data, err := proto.Marshal(shortened(letter, int(b.NC.MaxPayload())))
 	if err != nil {
 		return fault.New(fault.Internal, "bus.PublishDead", err)
 	}

@@ -38,7 +38,7 @@ func (t *Turn) complete() {
 // result is what the goals give, as far as it fits into one message.
 func (t *Turn) result() (result map[string]json.RawMessage, omitted []string) {
 	result = map[string]json.RawMessage{}
-	left := t.env.ArgumentBytes
+	left := min(t.env.ArgumentBytes, t.env.CommitBytes-t.Size())
 	for _, name := range t.s.Plan.Results {
 		attribute, ok := t.s.Attributes[name]
 		if !ok {

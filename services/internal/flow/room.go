@@ -16,7 +16,6 @@ const roomPause = 10_000 * millisecond
 // something waits: it is what could start and has not, so replay knows it too.
 func (t *Turn) startWaiting() {
 	if t.env.Full {
-		t.waiting = t.waits()
 		return
 	}
 	for i := range t.s.Steps {
@@ -28,13 +27,14 @@ func (t *Turn) startWaiting() {
 }
 
 // Due returns when the flow must be woken, in Unix nanoseconds; 0 means never.
-// Beside its deadlines that is a moment from now where something waits for room,
-// for nobody's message would start it. What waits is looked for only where some
-// may: in a full log, and after a command whose first engine may have died
-// before it stored when to look again.
+// Beside its deadlines that is a moment from now where something waits for room
+// in the log or in a commit, for nobody's message would start it. What waits is
+// looked for only where some may: in a full log, where something was left, and
+// after a command whose first engine may have died before it stored when to look
+// again.
 func (t *Turn) Due() int64 {
 	at, _ := t.s.NextDeadline()
-	suspect := t.env.Full || t.repeated || t.waiting
+	suspect := t.env.Full || t.repeated || t.left
 	if t.s.Final() || !t.s.Exists() || !suspect {
 		return at
 	}

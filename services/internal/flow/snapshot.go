@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -27,6 +29,20 @@ func (s *State) snapshotDue() bool {
 		size += 1 + len(s.Steps[i].Items)
 	}
 	return s.eventsSinceSnapshot >= size/snapshotShare
+}
+
+// takeSnapshot puts the state into the turn's commit, unless it is too large for
+// that: then a load goes on to begin where it does now, and the next try comes
+// when it would after a snapshot.
+func (t *Turn) takeSnapshot() {
+	snap := t.s.Snapshot()
+	size := proto.Size(snap) + framing
+	if size > t.env.CommitBytes/3 {
+		t.s.commitsSinceSnapshot, t.s.eventsSinceSnapshot = 0, 0
+		return
+	}
+	t.snapshot = snap
+	t.size += size
 }
 
 // Snapshot returns the state as a message that shares nothing with it but JSON

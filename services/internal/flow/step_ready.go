@@ -44,10 +44,6 @@ func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 		switch ready, lacking := judge(i); ready {
 		case waiting:
 		case startable:
-			if t.env.Full {
-				t.waiting = true
-				continue
-			}
 			t.startStep(i)
 		case unreachable:
 			t.failStep(i, "required input no longer available", lacking)

@@ -9,9 +9,14 @@ import (
 )
 
 // startStep gives the step its inputs and its work items and starts as many of
-// those as may run at once.
+// those as may run at once. Where the log or the commit has no room for that, the
+// step waits.
 func (t *Turn) startStep(i int) {
 	inputs := t.inputs(i)
+	if !t.mayStart(inputs) {
+		t.waiting, t.left = true, true
+		return
+	}
 	if size := sizeOf(inputs); size > t.env.ArgumentBytes {
 		t.failStep(i, fmt.Sprintf("inputs of %d bytes are more than an invocation can carry (%d)",
 			size, t.env.ArgumentBytes), nil)
@@ -42,7 +47,11 @@ func (t *Turn) inputs(i int) map[string]json.RawMessage {
 // fill starts pending work items while the step has free slots.
 func (t *Turn) fill(i int) {
 	st, slots := &t.s.Steps[i], t.slots(i)
-	for !t.env.Full && st.next < len(st.Items) && st.active < slots {
+	for st.next < len(st.Items) && st.active < slots {
+		if t.env.Full || !t.fits(0) {
+			t.left = true
+			return
+		}
 		t.startAttempt(i, st.next)
 	}
 }

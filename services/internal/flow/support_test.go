@@ -106,6 +106,8 @@ type life struct {
 	floor   uint64
 	full    bool  // the log has room for outcomes and endings only
 	due     int64 // when the last turn asked to be woken
+
+	arguments, commit int // limits in bytes; 0 means the default
 }
 
 func newLife(t tb) *life {
@@ -138,7 +140,7 @@ func mint(c token.Claims) string {
 }
 
 func (l *life) env() flow.Env {
-	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint, Full: l.full}
+	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint, Full: l.full, ArgumentBytes: l.arguments, CommitBytes: l.commit}
 }
 
 // position is where the next command is stored.

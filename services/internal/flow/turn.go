@@ -20,8 +20,12 @@ type Env struct {
 	Floor uint64
 	// Token makes the token of a work item; only its first 8 characters are kept.
 	Token func(token.Claims) string
-	// ArgumentBytes bounds what one invocation may carry. 0 means 4 MiB.
+	// ArgumentBytes bounds what one invocation may carry, and the outputs of one
+	// outcome. 0 means 4 MiB.
 	ArgumentBytes int
+	// CommitBytes is what one commit should not grow past. It must leave room
+	// for ArgumentBytes beside a snapshot of a third of it. 0 means 7 MiB.
+	CommitBytes int
 	// Full means that the log has room for outcomes and endings only: no step
 	// and no attempt starts. What could have started waits; see [Turn.Due].
 	Full bool
@@ -34,11 +38,13 @@ type Turn struct {
 	s        *State
 	env      Env
 	now      int64
+	size     int // of snapshot, events and causes, in bytes
 	events   []*sluicev1.Event
 	values   valueTable
 	cause    []*sluicev1.FoldedCommand
 	snapshot *sluicev1.Snapshot
-	waiting  bool // something could start and was left for another turn
+	waiting  bool // a step could start and was left for another turn
+	left     bool // something was, at some time in this turn
 	repeated bool // a command was folded before: what waited then may still wait
 }
 
@@ -49,8 +55,11 @@ func (s *State) Begin(env Env) *Turn {
 	if t.env.ArgumentBytes == 0 {
 		t.env.ArgumentBytes = 4 << 20
 	}
+	if t.env.CommitBytes == 0 {
+		t.env.CommitBytes = 7 << 20
+	}
 	if s.snapshotDue() && !env.Full {
-		t.snapshot = s.Snapshot()
+		t.takeSnapshot()
 	}
 	return t
 }
@@ -101,7 +110,9 @@ func (t *Turn) Apply(cmd *sluicev1.Command, at Position) Verdict {
 		verdict.Kind = Nothing
 	default:
 		verdict.Kind = Folded
-		t.cause = append(t.cause, &sluicev1.FoldedCommand{Sequence: at.Sequence, TimeNs: at.Time, Kind: kindOf(cmd)})
+		cause := &sluicev1.FoldedCommand{Sequence: at.Sequence, TimeNs: at.Time, Kind: kindOf(cmd)}
+		t.cause = append(t.cause, cause)
+		t.size += proto.Size(cause) + framing
 	}
 	if verdict.Reply != nil {
 		verdict.Reply.Revision = t.revision()
@@ -167,21 +178,10 @@ func (t *Turn) Commit() *sluicev1.Commit {
 	return c
 }
 
-// Size estimates, in bytes, what the turn's commit has grown to.
-func (t *Turn) Size() int {
-	n := 64 * len(t.events)
-	for _, value := range t.values.list {
-		n += len(value)
-	}
-	if t.snapshot != nil {
-		n += proto.Size(t.snapshot)
-	}
-	return n
-}
-
 // emit adds an event and applies it: what is decided next sees it.
 func (t *Turn) emit(e *sluicev1.Event) {
 	t.events = append(t.events, e)
+	t.size += proto.Size(e) + framing
 	if err := t.s.apply(e, t.values.list, t.now); err != nil {
 		panic(fmt.Sprintf("flow %s decided an event that does not apply: %v", t.s.ID, err))
 	}

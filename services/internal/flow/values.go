@@ -12,6 +12,7 @@ import (
 type valueTable struct {
 	list  [][]byte
 	index map[string]uint32
+	size  int // of all, in bytes
 }
 
 func (v *valueTable) ref(value json.RawMessage) uint32 {
@@ -22,6 +23,7 @@ func (v *valueTable) ref(value json.RawMessage) uint32 {
 		v.index = map[string]uint32{}
 	}
 	v.list = append(v.list, value)
+	v.size += len(value) + framing
 	n := uint32(len(v.list)) //nolint:gosec // a commit holds far fewer than 2^32 values
 	v.index[string(value)] = n
 	return n
@@ -60,12 +62,4 @@ func resolveAll(table [][]byte, refs map[string]uint32) (map[string]json.RawMess
 		out[name] = value
 	}
 	return out, nil
-}
-
-func sizeOf(values map[string]json.RawMessage) int {
-	n := 0
-	for name, value := range values {
-		n += len(name) + len(value)
-	}
-	return n
 }

@@ -8,15 +8,16 @@ import (
 )
 
 // maxDue bounds the deadlines that one command settles, so that ten thousand
-// retries due together do not make one message of them. The rest stays due, and
-// the timer that follows from the commit is due at once.
+// retries due together do not make one message of them; long errors bound them
+// further. The rest stays due, and the timer that follows from the commit is due
+// at once.
 const maxDue = 500
 
 // wake settles the deadlines that are due by the log's clock, and starts what
 // waited for room.
 func (t *Turn) wake() Verdict {
 	var held []deadline
-	for settled := 0; settled < maxDue; {
+	for settled := 0; settled < maxDue && t.fits(t.env.ArgumentBytes); {
 		d, ok := t.s.earliest()
 		if !ok || d.at > t.now {
 			break

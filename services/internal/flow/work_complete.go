@@ -133,6 +133,10 @@ func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, conte
 	for name, value := range outcome.GetOutputs() {
 		outputs[name] = value
 	}
+	if size := sizeOf(outputs); size > t.env.ArgumentBytes {
+		t.failWork(i, j, fmt.Sprintf("outputs of %d bytes are more than can be kept (%d)", size, t.env.ArgumentBytes), digest)
+		return
+	}
 	for _, output := range t.s.Plan.Steps[i].Outputs {
 		if value, ok := outputs[output.Name]; ok && !output.Type.Accepts(value) {
 			t.failWork(i, j, fmt.Sprintf("output %q is not of type %s", output.Name, output.Type), digest)
