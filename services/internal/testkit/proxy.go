@@ -1,10 +1,20 @@
 package testkit
 
 import (
+	"bytes"
 	"net"
 	"net/url"
 	"sync"
 	"testing"
+)
+
+// A Direction is one of the two of a connection.
+type Direction int
+
+// The directions.
+const (
+	ToServer Direction = iota
+	ToClient
 )
 
 // Proxy stands between a client and a server and can be cut: what is sent
@@ -17,7 +27,9 @@ type Proxy struct {
 
 	mu     sync.Mutex
 	healed *sync.Cond
-	cut    bool
+	cut    [2]bool // by direction
+	trap   []byte  // what a client sends that cuts trapped; nil for nothing
+	traps  Direction
 	closed bool
 	open   []net.Conn
 }
@@ -53,11 +65,40 @@ func (p *Proxy) Cut() { p.set(true) }
 // Heal lets pass what waits, and all that follows.
 func (p *Proxy) Heal() { p.set(false) }
 
+// CutWhen cuts one direction at the moment at which a client sends that text,
+// until Heal. To the server, the text itself does not pass.
+func (p *Proxy) CutWhen(text string, d Direction) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trap, p.traps = []byte(text), d
+}
+
+// IsCut reports whether nothing passes in that direction.
+func (p *Proxy) IsCut(d Direction) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cut[d]
+}
+
 func (p *Proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = cut
+	p.cut, p.trap = [2]bool{cut, cut}, nil
 	p.healed.Broadcast()
+}
+
+// look springs the trap where it is in what was seen, and returns what the next
+// look begins with, for the text may come in two parts. The caller holds the
+// lock.
+func (p *Proxy) look(seen []byte) []byte {
+	if len(p.trap) == 0 {
+		return nil
+	}
+	if bytes.Contains(seen, p.trap) {
+		p.trap, p.cut[p.traps] = nil, true
+		return nil
+	}
+	return bytes.Clone(seen[max(0, len(seen)-len(p.trap)):])
 }
 
 func (p *Proxy) end() {
@@ -84,8 +125,8 @@ func (p *Proxy) accept(listener net.Listener) {
 		if !p.keep(client, server) {
 			return
 		}
-		p.conns.Go(func() { p.pass(client, server) })
-		p.conns.Go(func() { p.pass(server, client) })
+		p.conns.Go(func() { p.pass(client, server, ToServer) })
+		p.conns.Go(func() { p.pass(server, client, ToClient) })
 	}
 }
 
@@ -102,15 +143,19 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	return !p.closed
 }
 
-// pass copies one direction, and waits while the proxy is cut.
-func (p *Proxy) pass(from, to net.Conn) {
+// pass copies one direction, and waits while that is cut.
+func (p *Proxy) pass(from, to net.Conn, d Direction) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 64<<10)
+	var before []byte
 	for {
 		n, err := from.Read(buffer)
 		p.mu.Lock()
-		for p.cut && !p.closed {
+		if d == ToServer {
+			before = p.look(append(before, buffer[:n]...))
+		}
+		for p.cut[d] && !p.closed {
 			p.healed.Wait()
 		}
 		p.mu.Unlock()
