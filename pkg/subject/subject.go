@@ -198,6 +198,16 @@ func (s Space) ParseWake(subject string) (partition int, flowID string, err erro
 	return partition, flowID, err
 }
 
+// ParseTimed reads the flow from a subject that [Space.Timer] or [Space.Wake]
+// made.
+func (s Space) ParseTimed(subject string) (flowID string, err error) {
+	if _, _, flowID, err = s.parse(subject, "timer", 2); err == nil {
+		return flowID, nil
+	}
+	_, flowID, err = s.ParseWake(subject)
+	return flowID, err
+}
+
 // ParseFlow reads a subject that [Space.Flow] made.
 func (s Space) ParseFlow(subject string) (kind Kind, partition int, flowID string, err error) {
 	parts, partition, flowID, err := s.parse(subject, "flow", 3)

@@ -100,6 +100,11 @@ func TestWhatIsBuiltIsRead(t *testing.T) {
 		if err != nil || p4 != p || f4 != flowID {
 			t.Fatalf("wake: %d %q %v", p4, f4, err)
 		}
+		for _, timed := range []string{s.Wake(p, flowID), s.Timer(p, flowID)} {
+			if f5, err := s.ParseTimed(timed); err != nil || f5 != flowID {
+				t.Fatalf("timer: %q %v", f5, err)
+			}
+		}
 	})
 }
 

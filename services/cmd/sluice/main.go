@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,6 +40,9 @@ func realMain(ctx context.Context, args []string, lookup conf.Lookup, stdout, st
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "sluice:", err)
+		if exit, ok := errors.AsType[*exitError](err); ok {
+			return exit.code
+		}
 		return 1
 	}
 	return 0

@@ -38,6 +38,26 @@ func (b *Bus) Ensure(ctx context.Context) error {
 	return nil
 }
 
+// Expect returns nil where the streams of the installation are there, laid out
+// as the settings say. It makes none: an error of kind [fault.NotFound] or
+// [fault.Invalid] says what is missing or differs.
+func (b *Bus) Expect(ctx context.Context) error {
+	for _, want := range b.streams() {
+		stream, err := b.JS.Stream(ctx, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return fault.Newf(fault.NotFound, "bus.Expect", "there is no stream %s: is NAMESPACE %q the right one?", want.Name, b.Space.Namespace())
+		case err != nil:
+			return unavailable("bus.Expect", fmt.Errorf("look at %s: %w", want.Name, err))
+		}
+		if got := stream.CachedInfo().Config.Metadata; got["sluice.partitions"] != want.Metadata["sluice.partitions"] ||
+			got["sluice.shards"] != want.Metadata["sluice.shards"] {
+			return invalid("stream %s was made with PARTITIONS=%s and SHARDS=%s", want.Name, got["sluice.partitions"], got["sluice.shards"])
+		}
+	}
+	return nil
+}
+
 func unavailable(op string, err error) error { return fault.New(fault.Unavailable, op, err) }
 
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {

@@ -151,3 +151,16 @@ func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, conte
 	}}}))
 	t.workEnded(i)
 }
+
+// Knows reports whether an outcome with that digest was applied to a work item
+// or ignored, of whichever attempt; also where so many were ignored that it may
+// be one of those that are only counted.
+func (s *State) Knows(step string, place uint32, digest []byte) bool {
+	_, it := s.item(step, place)
+	if it == nil {
+		return false
+	}
+	same := func(c seen) bool { return c.digest == string(digest) }
+	return bytes.Equal(it.digest, digest) || len(it.ignored) >= maxSeen || len(it.notCompleted) >= maxSeen ||
+		slices.ContainsFunc(it.ignored, same) || slices.ContainsFunc(it.notCompleted, same)
+}

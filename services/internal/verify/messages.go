@@ -1,0 +1,224 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluiceflow/sluice/pkg/subject"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/verify/check"
+)
+
+// suspectsKept is how many messages wait for a second look at once.
+const suspectsKept = 1000
+
+// suspect is a message that seems wrong, and how to look again.
+type suspect struct {
+	stream, filter string
+	sequence       uint64
+	look           func(ctx context.Context) (*check.Finding, error)
+}
+
+// messages reads a work queue in order and looks at each message; what a look
+// finds is looked at again, once whoever works on it had the time.
+func (w *walk) messages(
+	ctx context.Context, stream, filter string, count *int, look func(ctx context.Context, m *bus.Stored) (*check.Finding, error),
+) error {
+	state, err := w.state(ctx, stream)
+	if err != nil {
+		return err
+	}
+	for from := uint64(1); from <= state.Last; {
+		m, err := w.Bus.Next(ctx, stream, filter, from)
+		if err != nil || m == nil || m.Sequence > state.Last {
+			return err //nolint:wrapcheck // it says all
+		}
+		from = m.Sequence + 1
+		*count++
+		found, err := look(ctx, m)
+		if err != nil {
+			return err
+		}
+		if found == nil {
+			continue
+		}
+		w.progress(Progress{Stream: stream, Pass: 1, Passes: 1, Sequence: m.Sequence, Last: state.Last})
+		w.suspects = append(w.suspects, suspect{stream, m.Subject, m.Sequence, func(ctx context.Context) (*check.Finding, error) {
+			return look(ctx, m)
+		}})
+		if len(w.suspects) >= suspectsKept {
+			if err := w.lookAgain(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lookAgain reports the suspects that are still there and still wrong.
+func (w *walk) lookAgain(ctx context.Context) error {
+	if len(w.suspects) == 0 {
+		return nil
+	}
+	if err := wait(ctx, w.Settle); err != nil {
+		return err
+	}
+	for _, s := range w.suspects {
+		m, err := w.Bus.Next(ctx, s.stream, s.filter, s.sequence)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if m == nil || m.Sequence != s.sequence {
+			continue // done with
+		}
+		found, err := s.look(ctx)
+		if err == nil && found != nil {
+			err = w.report(*found)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w.suspects = nil
+	return nil
+}
+
+// flow loads a flow. It is nil where its history is damaged, which is reported
+// elsewhere, and does not exist where there is no such flow.
+func (w *walk) flow(ctx context.Context, flowID string) (*flow.State, error) {
+	loaded, err := w.journal.Load(ctx, flowID)
+	switch {
+	case errors.Is(err, journal.ErrBroken):
+		return nil, nil //nolint:nilnil // reported elsewhere
+	case err != nil:
+		return nil, err //nolint:wrapcheck // it says all
+	case loaded.Broken != "":
+		return nil, nil //nolint:nilnil // reported elsewhere
+	}
+	return loaded.State, nil
+}
+
+func (w *walk) lookAtInvocations(ctx context.Context) error {
+	for k := range w.Bus.Config.Shards {
+		stream := w.Bus.Invocations(k)
+		err := w.messages(ctx, stream, w.Bus.Space.InvocationsHTTP(-1), &w.summary.Invocations,
+			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.invocation(ctx, stream, m) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// invocation looks for the attempt that a call is for.
+func (w *walk) invocation(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
+	_, _, flowID, err := w.Bus.Space.ParseInvoke(m.Subject)
+	inv := &sluicev1.Invocation{}
+	if err == nil {
+		err = proto.Unmarshal(m.Data, inv)
+	}
+	work := inv.GetWork()
+	f := &check.Finding{Stream: stream, Sequence: m.Sequence, FlowID: flowID, StepID: work.GetStepId(), Item: work.GetItem()}
+	if err != nil || inv.GetFlowId() != flowID {
+		f.Kind, f.Detail = check.Misplaced, "what stands there is no invocation of the flow that its subject names"
+		return f, nil //nolint:nilerr // it is the finding
+	}
+	s, err := w.flow(ctx, flowID)
+	switch {
+	case err != nil || s == nil:
+		return nil, err
+	case !s.Exists():
+		f.Kind, f.Detail = check.Orphan, "a call for a flow that does not exist"
+	case s.Run != work.GetRun():
+		f.Kind, f.Detail = check.Orphan, "a call for an earlier flow with this id"
+	case attempts(s, work) < work.GetAttempt():
+		f.Kind = check.LostTail
+		f.Detail = fmt.Sprintf("a call for attempt %d, and the flow's history ends with attempt %d", work.GetAttempt(), attempts(s, work))
+	default:
+		return nil, nil //nolint:nilnil // no finding is no failure
+	}
+	return f, nil
+}
+
+// attempts is how many attempts of a work item the history has.
+func attempts(s *flow.State, work *sluicev1.WorkRef) uint32 {
+	i, ok := s.Plan.Index[work.GetStepId()]
+	if !ok || int(work.GetItem()) >= len(s.Steps[i].Items) {
+		return 0
+	}
+	return s.Steps[i].Items[work.GetItem()].Attempt
+}
+
+func (w *walk) lookAtTimers(ctx context.Context) error {
+	for k := range w.Bus.Config.Shards {
+		stream := w.Bus.Timers(k)
+		for _, filter := range []string{w.Bus.Space.Timers(-1), w.Bus.Space.Wakes(-1)} {
+			err := w.messages(ctx, stream, filter, &w.summary.Timers, func(ctx context.Context, m *bus.Stored) (*check.Finding, error) {
+				return w.timer(ctx, stream, m)
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// timer looks for the flow that a schedule, or what it became, is to wake.
+func (w *walk) timer(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
+	flowID, err := w.Bus.Space.ParseTimed(m.Subject)
+	f := &check.Finding{Kind: check.Orphan, Stream: stream, Sequence: m.Sequence, FlowID: flowID}
+	if err != nil {
+		f.Kind, f.Detail = check.Misplaced, err.Error()
+		return f, nil //nolint:nilerr // it is the finding
+	}
+	s, err := w.flow(ctx, flowID)
+	if err != nil || s == nil || s.Exists() {
+		return nil, err
+	}
+	f.Detail = "a timer of a flow that does not exist"
+	return f, nil
+}
+
+func (w *walk) lookAtCommands(ctx context.Context) error {
+	for k := range w.Bus.Config.Shards {
+		stream := w.Bus.Commands(k)
+		err := w.messages(ctx, stream, w.Bus.Space.Commands(-1), &w.summary.Commands,
+			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.command(ctx, stream, m) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command looks for the flow that a command is for. One that waits to be started
+// has none yet.
+func (w *walk) command(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
+	src, partition, flowID, err := w.Bus.Space.ParseCommand(m.Subject)
+	if err != nil {
+		f := &check.Finding{Kind: check.Misplaced, Stream: stream, Sequence: m.Sequence, Detail: err.Error()}
+		return f, nil //nolint:nilerr // it is the finding
+	}
+	if src == subject.SourceAPI {
+		return nil, nil //nolint:nilnil // people may ask for what does not exist
+	}
+	s, err := w.flow(ctx, flowID)
+	if err != nil || s == nil || s.Exists() {
+		return nil, err
+	}
+	asked, err := w.Bus.Last(ctx, stream, w.Bus.Space.Command(subject.SourceAPI, partition, flowID))
+	if err != nil || asked != nil {
+		return nil, err //nolint:wrapcheck // it says all
+	}
+	return &check.Finding{
+		Kind: check.Orphan, Stream: stream, Sequence: m.Sequence, FlowID: flowID,
+		Detail: "a command of source " + string(src) + " for a flow that does not exist",
+	}, nil
+}

@@ -1,0 +1,322 @@
+package verify_test
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sluiceflow/sluice/pkg/subject"
+	"github.com/sluiceflow/sluice/pkg/token"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/testkit"
+	"github.com/sluiceflow/sluice/services/internal/tokenindex"
+	"github.com/sluiceflow/sluice/services/internal/verify"
+	"github.com/sluiceflow/sluice/services/internal/verify/check"
+)
+
+// Each sort of damage is planted into the history of one flow, between those of
+// others that are sound.
+func TestDamagedHistories(t *testing.T) {
+	t.Parallel()
+	failed := subject.NewSpace("").Flow(subject.KindFailed, subject.Partition("f", 16), "f")
+	third := func(damage func(*sluicev1.Commit), spoil func(*nats.Msg)) func(*history) {
+		return func(h *history) {
+			h.decide(6).write(2)
+			h.next(damage, spoil)
+			h.write(all)
+		}
+	}
+	for name, test := range map[string]struct {
+		plant func(h *history)
+		want  []check.Kind
+	}{
+		"nothing":             {third(nil, nil), nil},
+		"a commit is missing": {func(h *history) { h.decide(6).write(2); h.skip(); h.write(all) }, []check.Kind{check.Gap}},
+		"the beginning is missing": {
+			func(h *history) { h.decide(6); h.skip(); h.skip(); h.write(all) },
+			[]check.Kind{check.NoBeginning},
+		},
+		"the beginning of a retired flow is missing": {func(h *history) { h.decide(3).complete("d").retire(); h.skip(); h.write(all) }, nil},
+		"a flipped bit":      {third(nil, func(m *nats.Msg) { m.Data[len(m.Data)/2] ^= 1 }), []check.Kind{check.Break}},
+		"cut":                {third(nil, func(m *nats.Msg) { m.Data = m.Data[:len(m.Data)-1] }), []check.Kind{check.Break}},
+		"a missing checksum": {third(nil, func(m *nats.Msg) { m.Header.Del(bus.HeaderChecksum) }), []check.Kind{check.Break}},
+		"of another lineage": {third(func(c *sluicev1.Commit) { c.PreviousChecksum = []byte("other") }, nil), []check.Kind{check.Break}},
+		"the revision of another": {
+			third(func(c *sluicev1.Commit) { c.Revision = 1 }, nil),
+			[]check.Kind{check.Break, check.Gap}, // and the next one follows 1
+		},
+		"another revision in the header": {third(nil, func(m *nats.Msg) { m.Header.Set(bus.HeaderRevision, "9") }), []check.Kind{check.Break}},
+		"of another flow":                {third(func(c *sluicev1.Commit) { c.FlowId = "g" }, nil), []check.Kind{check.Misplaced}},
+		"on the subject of another kind": {
+			third(nil, func(m *nats.Msg) { m.Subject = failed }),
+			[]check.Kind{check.Misplaced},
+		},
+		"events that do not apply": {
+			third(func(c *sluicev1.Commit) { c.Events[0].StepId = "nowhere" }, nil),
+			[]check.Kind{check.Replay},
+		},
+		"given up": {
+			third(nil, func(m *nats.Msg) { m.Header.Set(bus.HeaderBroken, "the history of this flow is damaged: so it is") }),
+			[]check.Kind{check.GivenUp},
+		},
+		"a load begins elsewhere": {third(nil, func(m *nats.Msg) { m.Header.Set(bus.HeaderSnapshot, "99") }), []check.Kind{check.Snapshot}},
+		"a snapshot of another state": {
+			func(h *history) {
+				for h.decide(80); len(h.list) > 0; {
+					h.next(func(c *sluicev1.Commit) {
+						if c.GetSnapshot() != nil {
+							c.Snapshot.Steps[0].Items[0].RetryCount++
+						}
+					}, nil)
+				}
+			},
+			[]check.Kind{check.Snapshot},
+		},
+		"two outcomes": {
+			func(h *history) {
+				h.decide(3).complete("one").write(all)
+				h.list = []*sluicev1.Commit{{FlowId: h.id, Revision: h.state.Revision + 1, TimeNs: h.now, Events: []*sluicev1.Event{{
+					StepId: "a", Item: new(uint32(0)), Token: "12345678", Attempt: 2,
+					Kind: &sluicev1.Event_WorkFailed{WorkFailed: &sluicev1.WorkFailed{Error: "x", Digest: []byte("two")}},
+				}}}}
+				h.write(all)
+			},
+			[]check.Kind{check.TwoOutcomes},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			s.history("before").decide(4).write(all)
+			beside := s.history("beside").decide(4).write(2)
+			test.plant(s.history("f"))
+			beside.write(all)
+			s.history("after").decide(4).complete("d").write(all)
+			found, summary := s.findings(nil)
+			if got := kinds(found); !slices.Equal(got, test.want) {
+				t.Errorf("found %v, want %v", found, test.want)
+			}
+			for _, f := range found {
+				if f.FlowID != "f" || f.Stream != "FLOWS_0" || f.Sequence == 0 || f.Detail == "" {
+					t.Errorf("not said where it is: %+v", f)
+				}
+			}
+			if summary.Flows != 4 {
+				t.Errorf("%d flows seen", summary.Flows)
+			}
+			// The same in many passes.
+			again, summary := s.findings(func(o *verify.Options) { o.PassBytes = 500 })
+			if got := kinds(again); !slices.Equal(got, test.want) || summary.Flows != 4 {
+				t.Errorf("in many passes %d flows and %v, want %v", summary.Flows, again, test.want)
+			}
+		})
+	}
+}
+
+func TestLongHistoriesAreSound(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	a, b := s.history("a").decide(200), s.history("b").decide(150)
+	for len(a.list)+len(b.list) > 0 {
+		a.write(3)
+		b.write(2)
+	}
+	if found, summary := s.findings(nil); len(found) > 0 || summary.Commits != int(s.sequence) {
+		t.Errorf("found %v in %d commits of %d", found, summary.Commits, s.sequence)
+	}
+}
+
+// What other streams hold must fit to the histories.
+func TestWhatDoesNotFitToItsFlow(t *testing.T) {
+	t.Parallel()
+	work := func(attempt uint32, r uint64) *sluicev1.WorkRef {
+		return &sluicev1.WorkRef{Run: r, StepId: "a", Attempt: attempt}
+	}
+	invoke := func(s *store, id string, w *sluicev1.WorkRef) {
+		s.message(s.bus.Space.InvokeHTTP("a", s.partition(id), id), &sluicev1.Invocation{FlowId: id, Work: w})
+	}
+	wake := func(id string) *sluicev1.Command {
+		return &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{}}}
+	}
+	for name, test := range map[string]struct {
+		plant  func(s *store)
+		want   check.Kind
+		stream string
+	}{
+		"a call for the running attempt":     {func(s *store) { invoke(s, "f", work(2, run)) }, "", ""},
+		"a call for an earlier attempt":      {func(s *store) { invoke(s, "f", work(1, run)) }, "", ""},
+		"a call for an attempt that is lost": {func(s *store) { invoke(s, "f", work(3, run)) }, check.LostTail, "INVOCATIONS_0"},
+		"a call for a flow that was":         {func(s *store) { invoke(s, "f", work(1, 8)) }, check.Orphan, "INVOCATIONS_0"},
+		"a call for no flow":                 {func(s *store) { invoke(s, "nobody", work(1, run)) }, check.Orphan, "INVOCATIONS_0"},
+		"a call that cannot be read": {
+			func(s *store) {
+				s.publish(&nats.Msg{Subject: s.bus.Space.InvokeHTTP("a", s.partition("f"), "f"), Data: []byte("?")})
+			},
+			check.Misplaced, "INVOCATIONS_0",
+		},
+		"a wake": {func(s *store) { s.message(s.bus.Space.Wake(s.partition("f"), "f"), wake("f")) }, "", ""},
+		"a wake of no flow": {
+			func(s *store) { s.message(s.bus.Space.Wake(s.partition("nobody"), "nobody"), wake("nobody")) },
+			check.Orphan, "TIMERS_0",
+		},
+		"a timer of no flow": {
+			func(s *store) {
+				p := s.partition("nobody")
+				s.publish(&nats.Msg{Subject: s.bus.Space.Timer(p, "nobody"), Header: nats.Header{
+					"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
+					"Nats-Schedule-Target": {s.bus.Space.Wake(p, "nobody")},
+				}})
+			},
+			check.Orphan, "TIMERS_0",
+		},
+		"a command": {func(s *store) { s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), wake("f")) }, "", ""},
+		"a command to no flow": {
+			func(s *store) {
+				s.message(s.bus.Space.Command(subject.SourceHook, s.partition("nobody"), "nobody"), wake("nobody"))
+			},
+			check.Orphan, "COMMANDS_0",
+		},
+		"a command to a flow that is about to start": {
+			func(s *store) {
+				s.message(s.bus.Space.Command(subject.SourceAPI, s.partition("new"), "new"), wake("new"))
+				s.message(s.bus.Space.Command(subject.SourceEngine, s.partition("new"), "new"), wake("new"))
+			}, "", "",
+		},
+		"a commit whose command is lost": {
+			func(s *store) {
+				h := s.history("g").decide(3)
+				h.write(2)
+				h.next(func(c *sluicev1.Commit) { c.Cause[0].Sequence += 1000 }, nil)
+			}, check.LostTail, "COMMANDS_0",
+		},
+		"two commands in one place": {
+			func(s *store) {
+				h := s.history("g").decide(3)
+				h.write(2)
+				h.next(func(c *sluicev1.Commit) { c.Cause[0].Sequence = 1 }, nil)
+			}, check.LostTail, "COMMANDS_0",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			s.history("f").decide(3).write(all)
+			test.plant(s)
+			found, _ := s.findings(nil)
+			switch {
+			case test.want == "" && len(found) > 0, test.want != "" && len(found) != 1:
+				t.Errorf("found %v, want %q", found, test.want)
+			case test.want != "" && (found[0].Kind != test.want || found[0].Stream != test.stream):
+				t.Errorf("found %+v, want %s in %s", found[0], test.want, test.stream)
+			}
+		})
+	}
+}
+
+// An outcome that got a 2xx is in the history, or among the commands.
+func TestLostOutcomes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		digest string
+		wait   bool // its command is not done yet
+		want   []check.Kind
+	}{
+		"applied": {digest: "good"},
+		"waits":   {digest: "other", wait: true},
+		"lost":    {digest: "other", want: []check.Kind{check.LostOutcome}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t)
+			s.history("f").decide(3).complete("good").write(all)
+			index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(t), RecordTTL: time.Hour}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer index.Close()
+			o := tokenindex.Outcome{
+				TokenHash: token.Hash(mint(token.Claims{FlowID: "f", StepID: "a"})), Digest: []byte(test.digest), Success: true, Attempt: 2,
+			}
+			if _, claim, err := index.Begin(t.Context(), o); err != nil {
+				t.Fatal(err)
+			} else if err := index.Accept(t.Context(), claim, "server"); err != nil {
+				t.Fatal(err)
+			}
+			if test.wait {
+				s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), &sluicev1.Command{
+					FlowId: "f", Kind: &sluicev1.Command_CompleteWork{CompleteWork: &sluicev1.CompleteWork{
+						Work: &sluicev1.WorkRef{Run: run, StepId: "a"}, Outcome: &sluicev1.Outcome{Digest: []byte(test.digest)},
+					}},
+				})
+			}
+			found, summary := s.findings(func(o *verify.Options) { o.Index, o.Mint = index, mint })
+			if got := kinds(found); !slices.Equal(got, test.want) || summary.Tokens != 1 {
+				t.Errorf("found %v by %d tokens, want %v", found, summary.Tokens, test.want)
+			}
+		})
+	}
+}
+
+// What goes on meanwhile is no finding: flows advance, and retired ones go.
+func TestALiveStoreIsSound(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	const flows = 300
+	var purged []*history
+	for i := range flows {
+		purged = append(purged, s.history("f"+string(rune('a'+i%26))+time.Duration(i).String()).decide(2).write(all))
+	}
+	advances := s.history("advances").decide(200)
+	step := 0
+	found, _ := s.findings(func(o *verify.Options) {
+		o.PassBytes = 5000
+		o.Progress = func(verify.Progress) {
+			advances.write(2)
+			for range 20 {
+				if step >= flows {
+					return
+				}
+				h := purged[step]
+				step++
+				stream, err := s.bus.JS.Stream(t.Context(), s.bus.Flows(0))
+				if err == nil {
+					err = stream.Purge(t.Context(), jetstream.WithPurgeSubject(s.bus.Space.Fence(s.partition(h.id), h.id)))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	if len(found) > 0 || step == 0 {
+		t.Errorf("found %v after %d purges", found, step)
+	}
+}
+
+// An installation that is not there, or laid out otherwise, is not looked at.
+func TestAnotherInstallation(t *testing.T) {
+	t.Parallel()
+	url := testkit.JetStream(t)
+	testkit.ConnectBus(t, url)
+	for name, change := range map[string]func(*bus.Config){
+		"another namespace":   func(c *bus.Config) { c.Namespace = "other" },
+		"of other partitions": func(c *bus.Config) { c.Partitions = 8 },
+	} {
+		cfg := testkit.BusConfig(t, url)
+		change(&cfg)
+		b, err := bus.Connect(t.Context(), cfg, "test", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		_, err = verify.Run(t.Context(), verify.Options{Bus: b, Report: func(check.Finding) error { return nil }})
+		if err == nil {
+			t.Errorf("%s: looked at", name)
+		}
+	}
+}
