@@ -1,8 +1,8 @@
 package e2e_test
 
 import (
+	"fmt"
 	"maps"
-	"net"
 	"os/exec"
 	"testing"
 	"time"
@@ -19,27 +19,34 @@ type stack struct {
 	env   map[string]string
 	addrs map[string]string
 	roles map[string]*process
+	nats  *process
+	conf  string // of NATS
 }
+
+// server says how NATS stores: where, and with which sync_interval.
+type server struct{ store, sync string }
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	p := build(t)
+	return newStackOn(t, server{store: t.TempDir(), sync: "2m"})
+}
+
+// newStackOn is newStack with another NATS server.
+func newStackOn(t *testing.T, on server) *stack {
+	t.Helper()
+	build(t)
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Log("redis-server is not in PATH: this runs on the embedded one")
 	}
-	natsAddr := freeAddr(t)
-	_, port, err := net.SplitHostPort(natsAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := writeFile(t, "nats.conf", "listen: 127.0.0.1:"+port+"\nmax_payload: 8MB\njetstream {store_dir: \""+t.TempDir()+"\", max_file_store: 1TB}\n")
-	start(t, "nats-server", nil, p.nats, "-c", conf)
 	s := &stack{t: t, addrs: map[string]string{}, roles: map[string]*process{}}
+	natsAddr, monitorAddr := freeAddr(t), freeAddr(t)
+	s.conf = on.conf(t, natsAddr, monitorAddr)
+	s.startNATS()
 	for _, role := range []string{"gateway", "engine", "dispatcher", "console"} {
 		s.addrs[role] = freeAddr(t)
 	}
 	s.env = map[string]string{
-		"NATS_URL": "nats://" + natsAddr, "REDIS_URL": testkit.Redis(t), "LOG_FORMAT": "json",
+		"NATS_URL": "nats://" + natsAddr, "NATS_MONITOR_URL": "http://" + monitorAddr, "REDIS_URL": testkit.Redis(t), "LOG_FORMAT": "json",
 		"WEBHOOK_BASE_URL": "http://" + s.addrs["gateway"], "ALLOW_PRIVATE_ENDPOINTS": "true", "DATA_DIR": t.TempDir(),
 	}
 	for role := range s.addrs {
@@ -49,6 +56,18 @@ func newStack(t *testing.T) *stack {
 		ready(t, addr)
 	}
 	return s
+}
+
+// conf writes the configuration of a NATS server.
+func (on server) conf(t *testing.T, listen, monitor string) string {
+	t.Helper()
+	return writeFile(t, "nats.conf", fmt.Sprintf("listen: %q\nhttp: %q\nmax_payload: 8MB\n"+
+		"jetstream {store_dir: %q, max_file_store: 1TB, sync_interval: %s}\n", listen, monitor, on.store, on.sync))
+}
+
+func (s *stack) startNATS() {
+	s.t.Helper()
+	s.nats = start(s.t, "nats-server", nil, built.nats, "-c", s.conf)
 }
 
 func (s *stack) start(role string) {

@@ -173,6 +173,17 @@ func (d *disk) syncFolder() error {
 	return d.commit()
 }
 
+// syncAll makes everything last.
+func (d *disk) syncAll() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for number := range d.files {
+		errs = append(errs, d.settle(number))
+	}
+	return errors.Join(append(errs, d.commit())...)
+}
+
 // change makes a change in a folder and remembers the way back.
 func (d *disk) change(do func() error, c change) error {
 	d.mu.Lock()

@@ -91,3 +91,12 @@ func (f *FS) Cut() {
 		f.t.Fatalf("mount %s again: %v", f.Dir, err)
 	}
 }
+
+// Sync makes all that was written until now last, as the kernel does by itself
+// after a while.
+func (f *FS) Sync() {
+	f.t.Helper()
+	if err := f.disk.syncAll(); err != nil {
+		f.t.Fatalf("sync everything: %v", err)
+	}
+}

@@ -101,6 +101,10 @@ func TestCut(t *testing.T) {
 		"nothing synced, nothing kept": {func(d disk) { d.write("a", "x", 0) }, nil},
 		"a synced file":                {func(d disk) { d.write("a", "x", 0); d.sync("a") }, []string{"a", "x"}},
 		"by O_SYNC":                    {func(d disk) { d.write("a", "x", os.O_SYNC) }, []string{"a", "x"}},
+		"what the kernel wrote by itself": {
+			func(d disk) { d.write("a", "x", 0); d.write("b", "y", 0); d.Sync(); d.write("b", "z", 0) },
+			[]string{"a", "x", "b", "y"},
+		},
 		"what came after the sync": {
 			func(d disk) { d.write("a", "kept", 0); d.sync("a"); d.write("a", " and lost", 0) },
 			[]string{"a", "kept"},
