@@ -1668,7 +1668,9 @@ type CompletionIgnored struct {
 	// Digest of the payload that was ignored.
 	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// What the payload said: succeeded, failed or not_completed.
-	Outcome       string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome string `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// True when it could not even be decided: it is a dead letter, and may still be applied when that is redriven.
+	Dead          bool `protobuf:"varint,4,opt,name=dead,proto3" json:"dead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1722,6 +1724,13 @@ func (x *CompletionIgnored) GetOutcome() string {
 		return x.Outcome
 	}
 	return ""
+}
+
+func (x *CompletionIgnored) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
 }
 
 // WorkCompensating says that a success is being undone.
@@ -1987,11 +1996,12 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\vretry_count\x18\x02 \x01(\rR\n" +
 	"retryCount\"$\n" +
 	"\fWorkTimedOut\x12\x14\n" +
-	"\x05limit\x18\x01 \x01(\tR\x05limit\"]\n" +
+	"\x05limit\x18\x01 \x01(\tR\x05limit\"q\n" +
 	"\x11CompletionIgnored\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x18\n" +
-	"\aoutcome\x18\x03 \x01(\tR\aoutcome\"\x12\n" +
+	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04dead\x18\x04 \x01(\bR\x04dead\"\x12\n" +
 	"\x10WorkCompensating\"\x11\n" +
 	"\x0fWorkCompensated\"*\n" +
 	"\x12CompensationFailed\x12\x14\n" +

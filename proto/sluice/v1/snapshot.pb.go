@@ -319,7 +319,9 @@ type Snapshot struct {
 	// Revision of the commit that ended the flow; 0 while it runs.
 	EndedRevision uint64 `protobuf:"varint,22,opt,name=ended_revision,json=endedRevision,proto3" json:"ended_revision,omitempty"`
 	// When the commit that set the floor was decided, in Unix nanoseconds.
-	FloorTimeNs   int64 `protobuf:"varint,23,opt,name=floor_time_ns,json=floorTimeNs,proto3" json:"floor_time_ns,omitempty"`
+	FloorTimeNs int64 `protobuf:"varint,23,opt,name=floor_time_ns,json=floorTimeNs,proto3" json:"floor_time_ns,omitempty"`
+	// The completions that were ignored of work items that did not exist, 16 at most.
+	Strays        []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +515,13 @@ func (x *Snapshot) GetFloorTimeNs() int64 {
 		return x.FloorTimeNs
 	}
 	return 0
+}
+
+func (x *Snapshot) GetStrays() []*StrayCompletion {
+	if x != nil {
+		return x.Strays
+	}
+	return nil
 }
 
 // AttributeState is an attribute that has its value.
@@ -847,9 +856,11 @@ func (x *WorkState) GetNotCompleted() []*IgnoredCompletion {
 
 // IgnoredCompletion is a completion that must not be written down twice.
 type IgnoredCompletion struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	Attempt       uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Digest  []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Attempt uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// True when it is a dead letter, and may still be applied when that is redriven.
+	Dead          bool `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,6 +909,90 @@ func (x *IgnoredCompletion) GetAttempt() uint32 {
 	return 0
 }
 
+func (x *IgnoredCompletion) GetDead() bool {
+	if x != nil {
+		return x.Dead
+	}
+	return false
+}
+
+// StrayCompletion is a completion that was ignored because there was no such work item.
+type StrayCompletion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StepId        string                 `protobuf:"bytes,1,opt,name=step_id,json=stepId,proto3" json:"step_id,omitempty"`
+	Item          uint32                 `protobuf:"varint,2,opt,name=item,proto3" json:"item,omitempty"`
+	Generation    uint32                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt       uint32                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StrayCompletion) Reset() {
+	*x = StrayCompletion{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StrayCompletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StrayCompletion) ProtoMessage() {}
+
+func (x *StrayCompletion) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StrayCompletion.ProtoReflect.Descriptor instead.
+func (*StrayCompletion) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StrayCompletion) GetStepId() string {
+	if x != nil {
+		return x.StepId
+	}
+	return ""
+}
+
+func (x *StrayCompletion) GetItem() uint32 {
+	if x != nil {
+		return x.Item
+	}
+	return 0
+}
+
+func (x *StrayCompletion) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *StrayCompletion) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StrayCompletion) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 var File_sluice_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_snapshot_proto_rawDesc = "" +
@@ -907,7 +1002,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xeb\x06\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\x9f\a\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -937,7 +1032,8 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\vdeactivated\x18\x14 \x01(\bR\vdeactivated\x12\x18\n" +
 	"\aretired\x18\x15 \x01(\bR\aretired\x12%\n" +
 	"\x0eended_revision\x18\x16 \x01(\x04R\rendedRevision\x12\"\n" +
-	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x1a9\n" +
+	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x122\n" +
+	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"S\n" +
@@ -988,10 +1084,19 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"E\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Y\n" +
 	"\x11IgnoredCompletion\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt*\xa6\x01\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
+	"\x04dead\x18\x03 \x01(\bR\x04dead\"\x90\x01\n" +
+	"\x0fStrayCompletion\x12\x17\n" +
+	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x12\n" +
+	"\x04item\x18\x02 \x01(\rR\x04item\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\rR\n" +
+	"generation\x12\x18\n" +
+	"\aattempt\x18\x04 \x01(\rR\aattempt\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\fR\x06digest*\xa6\x01\n" +
 	"\n" +
 	"FlowStatus\x12\x1b\n" +
 	"\x17FLOW_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1033,7 +1138,7 @@ func file_sluice_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_sluice_v1_snapshot_proto_goTypes = []any{
 	(FlowStatus)(0),           // 0: sluice.v1.FlowStatus
 	(StepStatus)(0),           // 1: sluice.v1.StepStatus
@@ -1044,32 +1149,34 @@ var file_sluice_v1_snapshot_proto_goTypes = []any{
 	(*StepState)(nil),         // 6: sluice.v1.StepState
 	(*WorkState)(nil),         // 7: sluice.v1.WorkState
 	(*IgnoredCompletion)(nil), // 8: sluice.v1.IgnoredCompletion
-	nil,                       // 9: sluice.v1.Snapshot.LabelsEntry
-	nil,                       // 10: sluice.v1.StepState.InputsEntry
-	nil,                       // 11: sluice.v1.StepState.OutputsEntry
-	nil,                       // 12: sluice.v1.WorkState.OutputsEntry
-	nil,                       // 13: sluice.v1.WorkState.InputsEntry
+	(*StrayCompletion)(nil),   // 9: sluice.v1.StrayCompletion
+	nil,                       // 10: sluice.v1.Snapshot.LabelsEntry
+	nil,                       // 11: sluice.v1.StepState.InputsEntry
+	nil,                       // 12: sluice.v1.StepState.OutputsEntry
+	nil,                       // 13: sluice.v1.WorkState.OutputsEntry
+	nil,                       // 14: sluice.v1.WorkState.InputsEntry
 }
 var file_sluice_v1_snapshot_proto_depIdxs = []int32{
 	0,  // 0: sluice.v1.Snapshot.status:type_name -> sluice.v1.FlowStatus
-	9,  // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
+	10, // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
 	5,  // 2: sluice.v1.Snapshot.attributes:type_name -> sluice.v1.AttributeState
 	6,  // 3: sluice.v1.Snapshot.steps:type_name -> sluice.v1.StepState
 	3,  // 4: sluice.v1.Snapshot.folded:type_name -> sluice.v1.FoldedCommand
-	1,  // 5: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
-	10, // 6: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
-	11, // 7: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
-	7,  // 8: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
-	2,  // 9: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
-	12, // 10: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
-	8,  // 11: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
-	13, // 12: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
-	8,  // 13: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 5: sluice.v1.Snapshot.strays:type_name -> sluice.v1.StrayCompletion
+	1,  // 6: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
+	11, // 7: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
+	12, // 8: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
+	7,  // 9: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
+	2,  // 10: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
+	13, // 11: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
+	8,  // 12: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
+	14, // 13: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
+	8,  // 14: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_snapshot_proto_init() }
@@ -1083,7 +1190,7 @@ func file_sluice_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_snapshot_proto_rawDesc), len(file_sluice_v1_snapshot_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -97,7 +97,6 @@ func TestImpossibleCommands(t *testing.T) {
 	for name, cmd := range map[string]*sluicev1.Command{
 		"of another flow":     foreign,
 		"without a kind":      {FlowId: "f"},
-		"unknown step":        complete(ref("nope", 1), succeeded()),
 		"unknown work item":   report(item, succeeded()),
 		"no outcome":          complete(ref("a", 1), nil),
 		"no digest":           complete(ref("a", 1), &sluicev1.Outcome{Success: true}),
@@ -113,6 +112,92 @@ func TestImpossibleCommands(t *testing.T) {
 	}
 	if len(l.log) != before {
 		t.Error("an impossible command led to a commit")
+	}
+}
+
+// A completion with a valid token was told that it is stored, so that it cannot
+// be decided stands in the history, once; a redriven one is decided all the same.
+func TestPoisonedCompletionsAreWrittenDownOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		work *sluicev1.WorkRef
+		do   func(l *life, cmd *sluicev1.Command) flow.Verdict
+	}{
+		{"of a step that is not in the plan", ref("nope", 1), (*life).do},
+		{"of a step that has not started", ref("b", 1), (*life).do},
+		{"that panics", ref("a", 1), (*life).poison},
+		{"of no work item, that panics", ref("nope", 1), (*life).poison},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := begin(t, planned(t, []string{"b"}, step("a", output("x")), step("b", required("x"))), nil)
+			cmd := complete(tt.work, succeeded("x", "1"))
+			for range 3 {
+				if v := tt.do(l, cmd); v.Kind != flow.Impossible || v.Reason == "" {
+					t.Errorf("%v %q, want Impossible with a reason", v.Kind, v.Reason)
+				}
+			}
+			if len(l.log) != 2 || len(l.log[1].GetEvents()) != 1 {
+				t.Fatalf("%d commits, want one that notes it", len(l.log)-1)
+			}
+			e := l.log[1].GetEvents()[0]
+			ignored := e.GetCompletionIgnored()
+			if !ignored.GetDead() || ignored.GetOutcome() != "succeeded" || ignored.GetReason() == "" || len(ignored.GetDigest()) == 0 ||
+				e.GetStepId() != tt.work.GetStepId() || e.Item == nil || len(e.GetToken()) == 0 || e.GetAttempt() != 1 {
+				t.Errorf("event %v", e)
+			}
+			if len(l.log[1].GetCause()) != 0 {
+				t.Error("it counts as carried out, so that it would be acked without its dead letter")
+			}
+			for i := range 40 {
+				tt.do(l, complete(tt.work, failed(strconv.Itoa(i))))
+			}
+			if got := len(l.log) - 1; got != 16 {
+				t.Errorf("%d were written down, want 16", got)
+			}
+		})
+	}
+}
+
+func TestRedrivenCompletionsAreDecided(t *testing.T) {
+	t.Parallel()
+	l := begin(t, planned(t, []string{"b"}, step("a", output("x")), step("b", required("x"))), nil)
+	ofA, ofB := complete(ref("a", 1), succeeded("x", "1")), complete(ref("b", 1), succeeded())
+	l.poison(ofA)
+	l.do(ofB)
+	for _, cmd := range []*sluicev1.Command{ofA, ofB} {
+		if v := l.do(cmd); v.Kind != flow.Folded {
+			t.Errorf("once it can be decided: %v", v.Kind)
+		}
+		if v := l.do(cmd); v.Kind != flow.Nothing {
+			t.Errorf("redriven twice: %v, want no commit", v.Kind)
+		}
+	}
+	if got := flow.StatusName(l.state.Status); got != "completed" {
+		t.Errorf("the flow is %s", got)
+	}
+}
+
+func TestPoisonOfOthersIsNotWrittenDown(t *testing.T) {
+	t.Parallel()
+	l := begin(t, planned(t, []string{"a"}, step("a")), nil)
+	earlier := ref("a", 1)
+	earlier.Run = 1
+	foreign := complete(ref("a", 1), succeeded())
+	foreign.FlowId = "g"
+	for _, cmd := range []*sluicev1.Command{
+		wake(), cancel(), complete(nil, succeeded()), complete(ref("a", 1), nil), complete(earlier, succeeded()), foreign,
+	} {
+		if v := l.poison(cmd); v.Kind != flow.Impossible {
+			t.Errorf("%v: %v", cmd, v.Kind)
+		}
+	}
+	if v := newLife(t).poison(complete(ref("a", 1), succeeded())); v.Kind != flow.Impossible {
+		t.Errorf("of no flow: %v", v.Kind)
+	}
+	if len(l.log) != 1 {
+		t.Errorf("%d commits", len(l.log))
 	}
 }
 

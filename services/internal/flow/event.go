@@ -24,6 +24,10 @@ func (s *State) apply(e *sluicev1.Event, values [][]byte, at int64) error {
 	if e.GetStepId() == "" {
 		return s.applyFlow(e, at)
 	}
+	if _, it := s.item(e.GetStepId(), e.GetItem()); it == nil && e.GetCompletionIgnored().GetDead() {
+		s.applyStray(e)
+		return nil
+	}
 	i, ok := s.Plan.Index[e.GetStepId()]
 	if !ok {
 		return fmt.Errorf("%w: step %q is not in the plan", ErrMalformed, e.GetStepId())

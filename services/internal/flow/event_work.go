@@ -38,7 +38,9 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 		it.RetryCount = k.RetryScheduled.GetRetryCount()
 		s.arm(i, j)
 	case *sluicev1.Event_CompletionIgnored:
-		it.ignored = append(it.ignored, seen{digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt()})
+		it.ignored = append(it.ignored, seen{
+			digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt(), dead: k.CompletionIgnored.GetDead(),
+		})
 	default:
 		return fmt.Errorf("%w: %T is no event of a work item that this release knows", ErrMalformed, k)
 	}

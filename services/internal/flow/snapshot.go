@@ -84,6 +84,7 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 			Sequence: c.Sequence, TimeNs: c.Time, Kind: c.kind, Revision: c.revision,
 		})
 	}
+	snap.Strays = snapshotStrays(s.strays)
 	snap.Values = values.list
 	return snap
 }
@@ -124,7 +125,7 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 func snapshotSeen(list []seen) []*sluicev1.IgnoredCompletion {
 	var out []*sluicev1.IgnoredCompletion
 	for _, c := range list {
-		out = append(out, &sluicev1.IgnoredCompletion{Digest: []byte(c.digest), Attempt: c.attempt})
+		out = append(out, &sluicev1.IgnoredCompletion{Digest: []byte(c.digest), Attempt: c.attempt, Dead: c.dead})
 	}
 	return out
 }
@@ -168,6 +169,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.CallbackURL = snap.GetCallbackUrl()
 	s.Deactivated, s.Retired = snap.GetDeactivated(), snap.GetRetired()
 	s.EndedRevision = snap.GetEndedRevision()
+	s.strays = restoreStrays(snap.GetStrays())
 	s.folded.floor, s.folded.floorTime = snap.GetFloor(), snap.GetFloorTimeNs()
 	for _, c := range snap.GetFolded() {
 		s.folded.add(foldedCommand{
@@ -262,7 +264,7 @@ func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
 func restoreSeen(list []*sluicev1.IgnoredCompletion) []seen {
 	var out []seen
 	for _, c := range list {
-		out = append(out, seen{digest: string(c.GetDigest()), attempt: c.GetAttempt()})
+		out = append(out, seen{digest: string(c.GetDigest()), attempt: c.GetAttempt(), dead: c.GetDead()})
 	}
 	return out
 }

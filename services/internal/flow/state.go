@@ -44,6 +44,7 @@ type State struct {
 	plans     Plans
 	folded    folded
 	deadlines deadlines
+	strays    []stray
 
 	commitsSinceSnapshot int
 	eventsSinceSnapshot  int
@@ -96,6 +97,7 @@ type Item struct {
 type seen struct {
 	digest  string
 	attempt uint32
+	dead    bool // it could not be decided, and may be when it is redriven
 }
 
 // maxSeen is how many refused completions of a work item are remembered. What

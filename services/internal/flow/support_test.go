@@ -155,6 +155,15 @@ func (l *life) do(cmd *sluicev1.Command) flow.Verdict {
 	return l.deliver(delivery{cmd, l.position()})[0]
 }
 
+// poison decides a command as one that panics.
+func (l *life) poison(cmd *sluicev1.Command) flow.Verdict {
+	l.t.Helper()
+	turn := l.state.Begin(l.env())
+	verdict := turn.Poison(cmd, "it panics")
+	l.store(turn)
+	return verdict
+}
+
 type delivery struct {
 	cmd *sluicev1.Command
 	at  flow.Position
@@ -169,11 +178,19 @@ func (l *life) deliver(batch ...delivery) []flow.Verdict {
 	for _, d := range batch {
 		verdicts = append(verdicts, turn.Apply(d.cmd, d.at))
 	}
+	l.store(turn)
+	return verdicts
+}
+
+// store ends a turn, keeps its commit, where there is one, and checks what it
+// comes to.
+func (l *life) store(turn *flow.Turn) {
+	l.t.Helper()
 	commit := turn.Commit()
 	l.due = turn.Due()
 	if commit == nil {
 		l.agree()
-		return verdicts
+		return
 	}
 	stored := reparse(l.t, commit)
 	l.checkReserve(stored)
@@ -185,7 +202,6 @@ func (l *life) deliver(batch ...delivery) []flow.Verdict {
 		l.t.Fatalf("replay: %v", err)
 	}
 	l.agree()
-	return verdicts
 }
 
 // checkReserve looks for what must not be stored in a full log.

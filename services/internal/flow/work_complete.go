@@ -13,7 +13,7 @@ import (
 // that an engine that was away does not time out what came in time.
 func (t *Turn) completeWork(c *sluicev1.CompleteWork, at Position) Verdict {
 	work, outcome := c.GetWork(), c.GetOutcome()
-	if work == nil || outcome == nil || len(outcome.GetDigest()) == 0 {
+	if !complete(c) {
 		return Verdict{Kind: Impossible, Reason: "completion without work item, outcome or digest"}
 	}
 	if work.GetRun() != t.s.Run {
@@ -21,14 +21,18 @@ func (t *Turn) completeWork(c *sluicev1.CompleteWork, at Position) Verdict {
 	}
 	i, it := t.s.item(work.GetStepId(), work.GetItem())
 	if it == nil {
-		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("step %q has no work item %d", work.GetStepId(), work.GetItem())}
+		reason := fmt.Sprintf("step %q has no work item %d", work.GetStepId(), work.GetItem())
+		t.ignoreDead(work, outcome, reason)
+		return Verdict{Kind: Impossible, Reason: reason}
 	}
 	if it.knows(outcome.GetDigest(), max(work.GetAttempt(), 1)) {
 		return Verdict{}
 	}
 	t.expire(i, int(work.GetItem()), at.Time)
 	if reason := t.refusal(it, work, outcome); reason != "" {
-		t.ignore(i, work, outcome, reason)
+		t.ignore(i, work, &sluicev1.CompletionIgnored{
+			Reason: reason, Digest: outcome.GetDigest(), Outcome: outcomeName(outcome),
+		})
 		return Verdict{}
 	}
 	t.applyOutcome(i, int(work.GetItem()), outcome, outcome.GetDigest(), c.GetContested())
@@ -83,16 +87,15 @@ func (t *Turn) refusal(it *Item, work *sluicev1.WorkRef, outcome *sluicev1.Outco
 
 // ignore writes down that an outcome with a valid token was not applied, once
 // for each payload and attempt, and not without limit.
-func (t *Turn) ignore(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome, reason string) {
-	if len(t.s.Steps[i].Items[work.GetItem()].ignored) >= maxSeen {
+func (t *Turn) ignore(i int, work *sluicev1.WorkRef, ignored *sluicev1.CompletionIgnored) {
+	it, attempt := &t.s.Steps[i].Items[work.GetItem()], max(work.GetAttempt(), 1)
+	if len(it.ignored) >= maxSeen || it.wroteDown(ignored.GetDigest(), attempt) {
 		return
 	}
-	e := t.workEvent(i, int(work.GetItem()), &sluicev1.Event{Kind: &sluicev1.Event_CompletionIgnored{
-		CompletionIgnored: &sluicev1.CompletionIgnored{
-			Reason: reason, Digest: outcome.GetDigest(), Outcome: outcomeName(outcome),
-		},
-	}})
-	e.Attempt, e.Generation = max(work.GetAttempt(), 1), work.GetGeneration()
+	e := t.workEvent(i, int(work.GetItem()), &sluicev1.Event{
+		Kind: &sluicev1.Event_CompletionIgnored{CompletionIgnored: ignored},
+	})
+	e.Attempt, e.Generation = attempt, work.GetGeneration()
 	t.emit(e)
 }
 
@@ -107,12 +110,18 @@ func outcomeName(o *sluicev1.Outcome) string {
 	}
 }
 
-// knows reports whether an equal payload was applied or ignored before.
+// wroteDown reports whether an equal payload was ignored before.
+func (it *Item) wroteDown(digest []byte, attempt uint32) bool {
+	return slices.ContainsFunc(it.ignored, func(s seen) bool { return s.attempt == attempt && s.digest == string(digest) })
+}
+
+// knows reports whether an equal payload was decided before: one that is a dead
+// letter was not.
 func (it *Item) knows(digest []byte, attempt uint32) bool {
 	if len(it.digest) > 0 && bytes.Equal(it.digest, digest) {
 		return true
 	}
-	same := func(s seen) bool { return s.attempt == attempt && s.digest == string(digest) }
+	same := func(s seen) bool { return !s.dead && s.attempt == attempt && s.digest == string(digest) }
 	return slices.ContainsFunc(it.ignored, same) || slices.ContainsFunc(it.notCompleted, same)
 }
 
@@ -156,6 +165,11 @@ func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, conte
 // or ignored, of whichever attempt; also where so many were ignored that it may
 // be one of those that are only counted.
 func (s *State) Knows(step string, place uint32, digest []byte) bool {
+	if len(s.strays) >= maxSeen || slices.ContainsFunc(s.strays, func(c stray) bool {
+		return c.step == step && c.item == place && c.digest == string(digest)
+	}) {
+		return true
+	}
 	_, it := s.item(step, place)
 	if it == nil {
 		return false
