@@ -142,8 +142,16 @@ func (s Space) Dead(what string, rest ...string) string {
 	return s.root + "sluice.dead." + strings.Join(parts, ".")
 }
 
-// DeadLetters matches all dead letters.
-func (s Space) DeadLetters() string { return s.root + "sluice.dead.>" }
+// DeadLetters matches the dead letters of one kind, or all when what is empty.
+func (s Space) DeadLetters(what string) string {
+	if what == "" {
+		return s.root + "sluice.dead.>"
+	}
+	return s.Dead(what) + ".>"
+}
+
+// Redrive is where engines are asked to publish a dead letter's original again.
+func (s Space) Redrive() string { return s.root + "sluice.redrive" }
 
 // Registry is where an event of the step registry goes.
 func (s Space) Registry(stepID, kind string) string {

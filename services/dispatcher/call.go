@@ -1,7 +1,6 @@
 package dispatcher
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 )
 
 // A place names a message for ever: a store that lost its tail uses a sequence
@@ -63,18 +63,18 @@ func newCall(b *bus.Bus, msg jetstream.Msg, known *targets, now time.Time) (*cal
 
 func (c *call) decode(b *bus.Bus) error {
 	if err := proto.Unmarshal(c.msg.Data(), c.inv); err != nil {
-		return fmt.Errorf("it is no invocation: %w", err)
+		return dead.Poisoned(dead.Garbage, "it is no invocation: %v", err)
 	}
 	stepID, _, flowID, err := b.Space.ParseInvoke(c.msg.Subject())
 	if err != nil {
-		return err
+		return dead.Poisoned(dead.Misplaced, "%v", err)
 	}
 	work := c.inv.GetWork()
 	if flowID != c.inv.GetFlowId() || stepID != work.GetStepId() {
-		return errors.New("subject and message name different steps or flows")
+		return dead.Poisoned(dead.Misplaced, "subject and message name different steps or flows")
 	}
 	if c.inv.GetToken() == "" || work.GetAttempt() == 0 {
-		return errors.New("it has no token or no attempt")
+		return dead.Poisoned(dead.Impossible, "it has no token or no attempt")
 	}
 	switch c.inv.GetType() {
 	case sluicev1.StepType_STEP_TYPE_SYNC, sluicev1.StepType_STEP_TYPE_ASYNC:
@@ -82,7 +82,7 @@ func (c *call) decode(b *bus.Bus) error {
 	case sluicev1.StepType_STEP_TYPE_UNSPECIFIED, sluicev1.StepType_STEP_TYPE_SCRIPT,
 		sluicev1.StepType_STEP_TYPE_FLOW, sluicev1.StepType_STEP_TYPE_WAIT:
 	}
-	return fmt.Errorf("steps of type %s are not called", c.inv.GetType())
+	return dead.Poisoned(dead.Impossible, "steps of type %s are not called", c.inv.GetType())
 }
 
 func (c *call) async() bool { return c.inv.GetType() == sluicev1.StepType_STEP_TYPE_ASYNC }

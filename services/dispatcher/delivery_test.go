@@ -318,7 +318,7 @@ func TestPoisonGoesToDead(t *testing.T) {
 		t.Fatalf("%d dead letters: %v", len(letters), letters)
 	}
 	for _, l := range letters {
-		if l.GetWhat() != "invocation" || l.GetReason() == "" || l.GetSequence() == 0 || l.GetStoredNs() == 0 || l.GetDeliveries() != 1 {
+		if l.GetWhat() != "invocation" || l.GetClass() == "" || l.GetReason() == "" || l.GetSequence() == 0 || l.GetStoredNs() == 0 || l.GetDeliveries() != 1 {
 			t.Errorf("dead letter %v", l)
 		}
 		if l.GetSubject() == r.bus.Space.InvokeHTTP("charge", r.bus.Partition("poison"), "poison") && !bytes.Equal(l.GetData(), garbage) {

@@ -16,6 +16,7 @@ import (
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/logclock"
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/slots"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
@@ -36,7 +37,7 @@ type Dispatcher struct {
 	clock     *logclock.Clock
 	consumers []jetstream.Consumer
 	desk      *desk
-	dead      deadState
+	dead      *dead.Box
 	parkings  chan string
 }
 
@@ -50,6 +51,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Dispatcher, error) {
 	consumers, ackWait, err := findConsumers(ctx, deps.Bus)
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "dispatcher.New", err)
+	}
+	box, err := dead.NewBox(deps.Bus, "dispatcher", deps.Log, deps.Metrics)
+	if err != nil {
+		return nil, err
 	}
 	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
 	d := &Dispatcher{
@@ -65,6 +70,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Dispatcher, error) {
 		transport: endpoint.NewClient(rules, cfg.EndpointConcurrency).Transport,
 		clock:     logclock.New(),
 		consumers: consumers,
+		dead:      box,
 		parkings:  make(chan string, maxParkings),
 	}
 	limits := slots.Limits{PerEndpoint: cfg.EndpointConcurrency, Total: cfg.CallConcurrency}
@@ -134,10 +140,11 @@ func (d *Dispatcher) effects(work context.Context) deskEffects {
 	}
 }
 
-// Checks names what the dispatcher depends on, with nil for what is well. It goes
-// on without Redis: a call that was delivered before is a repeat then.
+// Checks names what the dispatcher works with, with nil for what is well. It goes
+// on without Redis, when a call that was delivered before is a repeat, and while
+// DEAD is full.
 func (d *Dispatcher) Checks(ctx context.Context) map[string]error {
 	return map[string]error{
-		"nats": d.bus.Connected(), "dead": d.dead.err(time.Now()), "redis": httpapi.Degraded(d.index.Ping(ctx)),
+		"nats": d.bus.Connected(), "dead": httpapi.Degraded(d.dead.Err()), "redis": httpapi.Degraded(d.index.Ping(ctx)),
 	}
 }

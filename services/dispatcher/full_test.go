@@ -2,11 +2,17 @@ package dispatcher_test
 
 import (
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
@@ -60,9 +66,14 @@ func TestWhileDeadIsFullNothingIsLostAndItShows(t *testing.T) {
 		r.publish(flowID, "charge", []byte("\xff\xff"))
 	}
 	testkit.Eventually(t, patience, func() bool { return d.Checks(t.Context())["dead"] != nil })
+	if err := d.Checks(t.Context())["dead"]; !strings.HasPrefix(err.Error(), "degraded: ") {
+		t.Errorf("dead: %v, which keeps it from being ready", err)
+	}
 	if err := d.Checks(t.Context())["nats"]; err != nil {
 		t.Errorf("nats: %v", err)
 	}
+	r.invoke(invocation("healthy", serve(t, reply(200, `{"success": true}`))))
+	r.report("healthy")
 	cancel()
 	ended()
 	if n, err := r.count(r.bus.Invocations(0)); err != nil || n != 1 {
@@ -71,4 +82,32 @@ func TestWhileDeadIsFullNothingIsLostAndItShows(t *testing.T) {
 	if n := len(r.deadLetters()); n != 1 {
 		t.Errorf("%d dead letters", n)
 	}
+}
+
+// Of an invocation that was redriven nobody knows whether it was called before.
+func TestARedrivenInvocationIsCalledOnceMore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	inv := invocation("redriven", serve(t, reply(404, "")))
+	data, err := proto.Marshal(inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := dead.NewBox(r.bus, "test", slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err == nil {
+		err = box.Put(t.Context(), &sluicev1.DeadLetter{
+			What: dead.Invocation, Stream: r.bus.Invocations(0), Subject: r.bus.Space.InvokeHTTP("charge", r.bus.Partition("redriven"), "redriven"), Data: data,
+		}, 0)
+	}
+	if err == nil {
+		err = dead.Open(r.bus).Redrive(t.Context(), 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.report("redriven").GetOutcome(); outcome(got) != "not_completed" {
+		t.Errorf("a 404 to a call that may be a repeat: %v, want not completed", got)
+	}
+	r.settled()
 }

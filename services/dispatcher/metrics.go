@@ -17,7 +17,6 @@ type metrics struct {
 	parked       prometheus.Counter
 	redeliveries prometheus.Counter
 	expired      prometheus.Counter
-	dead         prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -46,9 +45,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		expired: factory.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_invocations_expired_total", Help: "Invocations dropped because their attempt had timed out.",
-		}),
-		dead: factory.NewCounter(prometheus.CounterOpts{
-			Name: "sluice_invocations_dead_total", Help: "Messages that were no invocations and went to DEAD.",
 		}),
 	}
 	for _, class := range []answer.Class{answer.Accepted, answer.Succeeded, answer.Failed, answer.NotCompleted} {

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/sluiceflow/sluice/services/internal/bus"
 )
 
 const (
@@ -60,8 +62,11 @@ func (d *Dispatcher) startCounting(work context.Context) (wait func()) {
 }
 
 // repeated reports whether an earlier delivery of the same invocation may have
-// reached the endpoint.
+// reached the endpoint; of one that was redriven nobody knows.
 func (d *Dispatcher) repeated(ctx context.Context, c *call) bool {
+	if c.msg.Headers().Get(bus.HeaderRedrives) != "" {
+		return true
+	}
 	if c.deliveries == 1 {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluiceflow/sluice/services/dispatcher/internal/answer"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
@@ -45,7 +46,7 @@ func (d *Dispatcher) attempt(ctx context.Context, c *call) (verdict answer.Verdi
 	defer func() {
 		if cause := recover(); cause != nil {
 			d.log.ErrorContext(ctx, "call panicked", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("the call panicked: %v", cause)
+			err = dead.Poisoned(dead.Panic, "the call panics: %v", cause)
 		}
 	}()
 	a, err := d.exchange(ctx, c)

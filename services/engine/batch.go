@@ -91,7 +91,7 @@ func (p *partition) sort(ctx context.Context, batch []jetstream.Msg) []*job {
 	for _, msg := range batch {
 		c, err := p.e.parse(msg)
 		if err != nil {
-			p.e.bury(ctx, msg, err.Error())
+			p.bury(ctx, msg, err)
 			continue
 		}
 		j := byFlow[c.GetFlowId()]

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -13,11 +12,9 @@ import (
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 )
-
-// deadDelay is how long what cannot go to DEAD is put back for.
-const deadDelay = 30 * time.Second
 
 // command is one delivered command.
 type command struct {
@@ -27,32 +24,36 @@ type command struct {
 	at      flow.Position
 	stored  time.Time
 	verdict flow.Verdict
+	poison  error // why deciding it failed; nil for all but what panicked
 }
 
-// parse reads a delivered message. An error means that it can never be carried
-// out.
+// parse reads a delivered message. An error, a [*dead.Poison], means that it can
+// never be carried out.
 func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
-		return nil, fmt.Errorf("read where it stands: %w", err)
+		return nil, dead.Poisoned(dead.Misplaced, "read where it stands: %v", err)
 	}
 	e.clock.observe(meta.Timestamp)
 	if meta.NumDelivered > 1 {
 		e.metrics.redeliveries.Inc()
 	}
-	src, _, flowID, err := e.bus.Space.ParseCommand(msg.Subject())
+	src, partition, flowID, err := e.bus.Space.ParseCommand(msg.Subject())
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says all
+		return nil, dead.Poisoned(dead.Misplaced, "%v", err)
 	}
 	cmd := &sluicev1.Command{}
 	if err := proto.Unmarshal(msg.Data(), cmd); err != nil {
-		return nil, fmt.Errorf("decode it: %w", err)
+		return nil, dead.Poisoned(dead.Garbage, "decode it: %v", err)
 	}
 	if cmd.GetFlowId() != flowID {
-		return nil, fmt.Errorf("it is for flow %q and came on the subject of %q", cmd.GetFlowId(), flowID)
+		return nil, dead.Poisoned(dead.Misplaced, "it is for flow %q and came on the subject of %q", cmd.GetFlowId(), flowID)
+	}
+	if partition != e.bus.Partition(flowID) {
+		return nil, dead.Poisoned(dead.Misplaced, "flow %q is not of partition %d", flowID, partition)
 	}
 	if !mayCome(src, cmd) {
-		return nil, fmt.Errorf("a command %T may not come from %s", cmd.GetKind(), src)
+		return nil, dead.Poisoned(dead.Misplaced, "a command %T may not come from %s", cmd.GetKind(), src)
 	}
 	return &command{
 		Command: cmd, msg: msg, stored: meta.Timestamp,
@@ -76,32 +77,6 @@ func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 		return src == subject.SourceEngine || src == subject.SourceAPI
 	}
 	return true // of no known kind: the core says so
-}
-
-// bury makes a dead letter of a message and acks it; while DEAD takes none, the
-// message is put back, so that it blocks nobody.
-func (e *Engine) bury(ctx context.Context, msg jetstream.Msg, reason string) {
-	letter := &sluicev1.DeadLetter{
-		What: "command", Reason: reason, Subject: msg.Subject(), Data: msg.Data(),
-		Headers: map[string]string{}, DeadNs: e.clock.now(),
-	}
-	for name := range msg.Headers() {
-		letter.Headers[name] = msg.Headers().Get(name)
-	}
-	if meta, err := msg.Metadata(); err == nil {
-		letter.Stream, letter.Sequence = meta.Stream, meta.Sequence.Stream
-		letter.StoredNs, letter.Deliveries = meta.Timestamp.UnixNano(), meta.NumDelivered
-	}
-	if err := e.bus.PublishDead(ctx, letter); err != nil {
-		e.log.ErrorContext(ctx, "a dead letter could not be stored, its command is put back",
-			slog.Any("error", err), slog.String("reason", reason))
-		e.putBack(ctx, msg, deadDelay, "dead_full")
-		return
-	}
-	e.metrics.dead.Inc()
-	e.log.ErrorContext(ctx, "a command can never be carried out: it is a dead letter",
-		slog.String("reason", reason), slog.Uint64("sequence", letter.GetSequence()))
-	e.ack(ctx, msg)
 }
 
 func (e *Engine) putBack(ctx context.Context, msg jetstream.Msg, delay time.Duration, reason string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 )
 
@@ -45,8 +45,8 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	budget := int(p.e.bus.NC.MaxPayload() / payloadShare)
 	for len(j.pending) > 0 {
 		c := j.pending[0]
-		if reason := p.apply(ctx, turn, c); reason != "" {
-			p.poisoned(ctx, j, reason)
+		if err := p.apply(ctx, turn, c); err != nil {
+			p.poisoned(ctx, j, err)
 			return
 		}
 		j.folding, j.pending = append(j.folding, c), j.pending[1:]
@@ -66,28 +66,16 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	j.proposal, j.err = p.e.propose(ctx, j.entry, commit)
 }
 
-// apply decides one command. It returns what was wrong when that panicked.
-func (p *partition) apply(ctx context.Context, turn *flow.Turn, c *command) (reason string) {
+// apply decides one command. It returns a [*dead.Poison] when that panicked.
+func (p *partition) apply(ctx context.Context, turn *flow.Turn, c *command) (poison error) {
 	defer func() {
 		if r := recover(); r != nil {
-			reason = fmt.Sprintf("deciding it panics: %v", r)
+			poison = dead.Poisoned(dead.Panic, "deciding it panics: %v", r)
 			p.e.log.ErrorContext(ctx, "a command panics", slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	c.verdict = turn.Apply(c.Command, c.at)
-	return ""
-}
-
-// poisoned handles a command that panics: the state that it left is dropped.
-// What was decided before it in this turn is decided again without it.
-func (p *partition) poisoned(ctx context.Context, j *job, reason string) {
-	p.drop(j)
-	if len(j.folding) == 0 {
-		p.e.bury(ctx, j.pending[0].msg, reason)
-		j.pending = j.pending[1:]
-	}
-	j.pending = append(j.folding, j.pending...)
-	j.folding, j.singly = nil, true
+	c.verdict = c.decideOne(p.e, turn)
+	return nil
 }
 
 // caused returns the headers of the first command that came with a trace.
@@ -105,7 +93,7 @@ func (p *partition) conclude(ctx context.Context, j *job, c *command) {
 	p.e.metrics.commands.WithLabelValues(verdictName(c.verdict.Kind)).Inc()
 	switch c.verdict.Kind {
 	case flow.Impossible:
-		p.e.bury(ctx, c.msg, c.verdict.Reason)
+		p.bury(ctx, c.msg, c.fate())
 		return
 	case flow.Postponed:
 		p.e.putBack(ctx, c.msg, postponeDelay, "postponed")

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
@@ -39,6 +41,12 @@ type Engine struct {
 	purges  chan timerPurge
 	owner   owner
 	held    []atomic.Bool // by partition: whether it is worked on
+	dead    *dead.Box
+
+	// What only tests change: how long what DEAD does not take is put back, and
+	// how a command is decided.
+	deadDelay  time.Duration
+	decideWith func(*flow.Turn, *sluicev1.Command, flow.Position) flow.Verdict
 }
 
 // owner says which partitions are the engine's: it calls work for each of them,
@@ -58,6 +66,10 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the engine's metrics: %w", err)
 	}
+	box, err := dead.NewBox(deps.Bus, "engine", deps.Log, deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
 	plans := plan.NewCache(planCacheSize).Decode
 	return &Engine{
 		cfg:     cfg,
@@ -73,6 +85,9 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		purges:  make(chan timerPurge, maxPurges),
 		owner:   ownership.New(deps.Bus, deps.Version, deps.Log),
 		held:    make([]atomic.Bool, deps.Bus.Config.Partitions),
+		dead:    box,
+
+		deadDelay: dead.Delay, decideWith: (*flow.Turn).Apply,
 	}, nil
 }
 
@@ -84,9 +99,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.cfg.DrainTimeout, cancel) })
 	defer stop()
 	parts := map[string]run.Part{
-		"marks":  run.Func(e.runMarks),
-		"purges": run.Func(e.runPurges),
-		"sweep":  run.Func(e.runSweep),
+		"marks":    run.Func(e.runMarks),
+		"purges":   run.Func(e.runPurges),
+		"sweep":    run.Func(e.runSweep),
+		"redrives": run.Func(e.runRedrives),
 		"partitions": run.Func(func(ctx context.Context) error {
 			return e.owner.Run(ctx, func(ctx context.Context, hold ownership.Hold) { e.hold(ctx, work, hold) })
 		}),
@@ -116,10 +132,10 @@ func (e *Engine) hold(ctx, work context.Context, hold ownership.Hold) {
 }
 
 // Checks says, for each thing that the engine depends on, what is wrong with it;
-// nil means nothing. It goes on without Redis: answers to repeats are less exact
-// then.
+// nil means nothing. It goes on without Redis, when answers to repeats are less
+// exact, and while DEAD is full.
 func (e *Engine) Checks(ctx context.Context) map[string]error {
-	checks := map[string]error{"nats": e.bus.Connected()}
+	checks := map[string]error{"nats": e.bus.Connected(), "dead": httpapi.Degraded(e.dead.Err())}
 	if e.index != nil {
 		checks["redis"] = httpapi.Degraded(e.index.Ping(ctx))
 	}

@@ -3,12 +3,28 @@ package engine
 import (
 	"context"
 	"sync"
+	"time"
 
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
+	"github.com/sluiceflow/sluice/services/internal/flow"
 )
 
 // OwnAll makes an engine believe for ever that all partitions are its own.
 func OwnAll(e *Engine) { e.owner = all(e.bus.Config.Partitions) }
+
+// PutBackSoon puts what DEAD does not take back for a moment only.
+func PutBackSoon(e *Engine) { e.deadDelay = 300 * time.Millisecond }
+
+// PanicAt makes the deciding of some commands panic.
+func PanicAt(e *Engine, poisonous func(*sluicev1.Command) bool) {
+	e.decideWith = func(t *flow.Turn, cmd *sluicev1.Command, at flow.Position) flow.Verdict {
+		if poisonous(cmd) {
+			panic("it is poisonous")
+		}
+		return t.Apply(cmd, at)
+	}
+}
 
 type all int
 

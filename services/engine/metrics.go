@@ -9,7 +9,6 @@ type metrics struct {
 	commits      prometheus.Counter
 	conflicts    prometheus.Counter
 	redeliveries prometheus.Counter
-	dead         prometheus.Counter
 	broken       prometheus.Counter
 	putBack      *prometheus.CounterVec
 	latency      prometheus.Histogram
@@ -32,7 +31,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		commits:      counter("commits_total", "Commits stored."),
 		conflicts:    counter("conflicts_total", "Commits that somebody else was before."),
 		redeliveries: counter("redeliveries_total", "Commands delivered more than once."),
-		dead:         counter("dead_letters_total", "Commands that can never be carried out."),
 		broken:       counter("broken_histories_total", "Histories that do not hang together."),
 		putBack:      vector("put_back_total", "Commands put back for a moment, by reason.", "reason"),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -56,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.dead, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.timers,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.timers,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

@@ -2,11 +2,11 @@ package engine
 
 import (
 	"context"
-	"fmt"
 
 	"google.golang.org/protobuf/proto"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 )
 
@@ -31,6 +31,6 @@ func (p *partition) oversized(ctx context.Context, j *job, turn *flow.Turn, comm
 	if len(j.folding) == 1 {
 		j.pending, j.folding = append(j.folding, j.pending...), nil
 	}
-	p.poisoned(ctx, j, fmt.Sprintf("what follows from it takes %d bytes, and NATS takes messages of %d", size, limit))
+	p.poisoned(ctx, j, dead.Poisoned(dead.Impossible, "what follows from it takes %d bytes, and NATS takes messages of %d", size, limit))
 	return true
 }

@@ -33,6 +33,7 @@ type world struct {
 	bus     *bus.Bus
 	journal *journal.Journal
 	keys    *keys.Keys
+	log     *slog.Logger // of the engines
 }
 
 func newWorld(t *testing.T) *world {
@@ -46,7 +47,7 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, bus: b, journal: journal.New(b, plan.Decode), keys: k}
+	return &world{t: t, bus: b, journal: journal.New(b, plan.Decode), keys: k, log: slog.New(slog.DiscardHandler)}
 }
 
 // start runs an engine until the returned function is called or the test ends.
@@ -74,9 +75,7 @@ func (w *world) startOn(b *bus.Bus, prepare func(*engine.Engine), change ...func
 		c(&cfg)
 	}
 	r := &running{bus: b, metrics: prometheus.NewRegistry()}
-	e, err := engine.New(w.t.Context(), cfg, engine.Deps{
-		Bus: b, Keys: w.keys, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics,
-	})
+	e, err := engine.New(w.t.Context(), cfg, engine.Deps{Bus: b, Keys: w.keys, Log: w.log, Metrics: r.metrics})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
@@ -158,12 +159,12 @@ func (e *Engine) purgeTimer(ctx context.Context, p timerPurge) error {
 func (e *Engine) runWakes(ctx context.Context, shard int) error {
 	return e.consume(ctx, e.bus.Timers(shard), bus.ConsumerWakes, func(ctx context.Context, msg jetstream.Msg) {
 		cmd := &sluicev1.Command{}
-		_, flowID, err := e.bus.Space.ParseWake(msg.Subject())
+		partition, flowID, err := e.bus.Space.ParseWake(msg.Subject())
 		if err == nil {
 			err = proto.Unmarshal(msg.Data(), cmd)
 		}
 		if err != nil || cmd.GetWake() == nil || cmd.GetFlowId() != flowID {
-			e.bury(ctx, msg, fmt.Sprintf("a wake that cannot be read: %v", err))
+			e.bury(ctx, msg, dead.Wake, partition, dead.Poisoned(dead.Garbage, "a wake that cannot be read: %v", err))
 			return
 		}
 		out, err := e.bus.CommandMsg(subject.SourceEngine, cmd)

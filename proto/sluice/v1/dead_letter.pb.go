@@ -21,24 +21,30 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DeadLetter is a message that could not be processed, with its reason and the original.
+// DeadLetter is a message that could not be processed, with its reason and the original. It travels on sluice.dead.<what>.<stream>.<sequence>.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// command, invocation, wake or commit.
+	// command, invocation or wake.
 	What   string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Subject, headers and bytes of the original.
+	// Subject, headers (the first value of each) and bytes of the original, which may hold a token: this message must not be logged.
 	Subject string            `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
 	Headers map[string]string `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Data    []byte            `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
 	// Where it stood.
 	Stream   string `protobuf:"bytes,6,opt,name=stream,proto3" json:"stream,omitempty"`
 	Sequence uint64 `protobuf:"varint,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// When it was stored there, and when it was given up, in Unix nanoseconds.
+	// When the original was stored for the first time, whatever was redriven since, and when it was given up the last time, in Unix nanoseconds.
 	StoredNs int64 `protobuf:"varint,8,opt,name=stored_ns,json=storedNs,proto3" json:"stored_ns,omitempty"`
 	DeadNs   int64 `protobuf:"varint,9,opt,name=dead_ns,json=deadNs,proto3" json:"dead_ns,omitempty"`
-	// How often it was delivered.
-	Deliveries    uint64 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How often it was delivered since it was stored there.
+	Deliveries uint64 `protobuf:"varint,10,opt,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// The kind of reason: garbage, misplaced, impossible or panic.
+	Class string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	// How often it was redriven.
+	Redrives uint32 `protobuf:"varint,12,opt,name=redrives,proto3" json:"redrives,omitempty"`
+	// Number of bytes of the original where data and headers are not all of it, since no message holds it with its reason; else 0.
+	CutFrom       uint64 `protobuf:"varint,13,opt,name=cut_from,json=cutFrom,proto3" json:"cut_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,11 +149,87 @@ func (x *DeadLetter) GetDeliveries() uint64 {
 	return 0
 }
 
+func (x *DeadLetter) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *DeadLetter) GetRedrives() uint32 {
+	if x != nil {
+		return x.Redrives
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetCutFrom() uint64 {
+	if x != nil {
+		return x.CutFrom
+	}
+	return 0
+}
+
+// RedriveLetter asks an engine, by a request on sluice.redrive, to publish the original of a dead letter again. The answer is a Reply.
+type RedriveLetter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The letter's sequence in DEAD.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Name of the key or person that asked; empty when unknown.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedriveLetter) Reset() {
+	*x = RedriveLetter{}
+	mi := &file_sluice_v1_dead_letter_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedriveLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedriveLetter) ProtoMessage() {}
+
+func (x *RedriveLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_dead_letter_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedriveLetter.ProtoReflect.Descriptor instead.
+func (*RedriveLetter) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_dead_letter_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RedriveLetter) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *RedriveLetter) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 var File_sluice_v1_dead_letter_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_dead_letter_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsluice/v1/dead_letter.proto\x12\tsluice.v1\"\xea\x02\n" +
+	"\x1bsluice/v1/dead_letter.proto\x12\tsluice.v1\"\xb7\x03\n" +
 	"\n" +
 	"DeadLetter\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x16\n" +
@@ -162,10 +244,16 @@ const file_sluice_v1_dead_letter_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\n" +
 	" \x01(\x04R\n" +
-	"deliveries\x1a:\n" +
+	"deliveries\x12\x14\n" +
+	"\x05class\x18\v \x01(\tR\x05class\x12\x1a\n" +
+	"\bredrives\x18\f \x01(\rR\bredrives\x12\x19\n" +
+	"\bcut_from\x18\r \x01(\x04R\acutFrom\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
+	"\rRedriveLetter\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02byB7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
 
 var (
 	file_sluice_v1_dead_letter_proto_rawDescOnce sync.Once
@@ -179,13 +267,14 @@ func file_sluice_v1_dead_letter_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_dead_letter_proto_rawDescData
 }
 
-var file_sluice_v1_dead_letter_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_sluice_v1_dead_letter_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_sluice_v1_dead_letter_proto_goTypes = []any{
-	(*DeadLetter)(nil), // 0: sluice.v1.DeadLetter
-	nil,                // 1: sluice.v1.DeadLetter.HeadersEntry
+	(*DeadLetter)(nil),    // 0: sluice.v1.DeadLetter
+	(*RedriveLetter)(nil), // 1: sluice.v1.RedriveLetter
+	nil,                   // 2: sluice.v1.DeadLetter.HeadersEntry
 }
 var file_sluice_v1_dead_letter_proto_depIdxs = []int32{
-	1, // 0: sluice.v1.DeadLetter.headers:type_name -> sluice.v1.DeadLetter.HeadersEntry
+	2, // 0: sluice.v1.DeadLetter.headers:type_name -> sluice.v1.DeadLetter.HeadersEntry
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -204,7 +293,7 @@ func file_sluice_v1_dead_letter_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_dead_letter_proto_rawDesc), len(file_sluice_v1_dead_letter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

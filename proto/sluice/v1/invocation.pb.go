@@ -180,7 +180,7 @@ var File_sluice_v1_invocation_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\n" +
-	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\"\xac\x05\n" +
+	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\"\xb6\x05\n" +
 	"\n" +
 	"Invocation\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
@@ -188,9 +188,9 @@ const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\x0e2\x13.sluice.v1.StepTypeR\x04type\x12B\n" +
 	"\targuments\x18\x04 \x03(\v2$.sluice.v1.Invocation.ArgumentsEntryR\targuments\x12\x1a\n" +
 	"\bendpoint\x18\x05 \x01(\tR\bendpoint\x12&\n" +
-	"\x0fcall_timeout_ms\x18\x06 \x01(\x03R\rcallTimeoutMs\x12\x14\n" +
-	"\x05token\x18\a \x01(\tR\x05token\x12\x1f\n" +
-	"\vwebhook_url\x18\b \x01(\tR\n" +
+	"\x0fcall_timeout_ms\x18\x06 \x01(\x03R\rcallTimeoutMs\x12\x19\n" +
+	"\x05token\x18\a \x01(\tB\x03\x80\x01\x01R\x05token\x12$\n" +
+	"\vwebhook_url\x18\b \x01(\tB\x03\x80\x01\x01R\n" +
 	"webhookUrl\x12\x1f\n" +
 	"\vdeadline_ns\x18\t \x01(\x03R\n" +
 	"deadlineNs\x129\n" +

@@ -177,21 +177,6 @@ func TestLast(t *testing.T) {
 	}
 }
 
-func TestDeadLettersAreStoredOnce(t *testing.T) {
-	t.Parallel()
-	b := testkit.Bus(t)
-	letter := &sluicev1.DeadLetter{What: "command", Stream: "COMMANDS_0", Sequence: 7, Reason: "x"}
-	for range 2 {
-		if err := b.PublishDead(t.Context(), letter); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stream, err := b.JS.Stream(t.Context(), b.Dead())
-	if err != nil || stream.CachedInfo().State.Msgs != 1 {
-		t.Errorf("%v dead letters (%v)", stream.CachedInfo().State.Msgs, err)
-	}
-}
-
 func TestDurabilityIsReadFromTheServer(t *testing.T) {
 	t.Parallel()
 	cfg := testkit.BusConfig(t, testkit.JetStream(t))

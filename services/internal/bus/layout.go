@@ -98,7 +98,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 	configs := []jetstream.StreamConfig{{
 		Name:        b.Dead(),
 		Description: "what could not be processed, with its reason",
-		Subjects:    []string{b.Space.DeadLetters()},
+		Subjects:    []string{b.Space.DeadLetters("")},
 		Retention:   jetstream.LimitsPolicy,
 		Discard:     jetstream.DiscardNew,
 		MaxBytes:    b.Config.DeadMaxBytes,

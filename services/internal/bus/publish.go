@@ -31,6 +31,11 @@ const (
 	HeaderRevision = "Sluice-Revision"
 	// HeaderBroken says why a history could not be carried on.
 	HeaderBroken = "Sluice-Broken"
+	// HeaderFirstStored is when the original of a redriven message was stored
+	// first, in Unix nanoseconds.
+	HeaderFirstStored = "Sluice-First-Stored"
+	// HeaderRedrives counts how often a message was redriven.
+	HeaderRedrives = "Sluice-Redrives"
 )
 
 // askTimeout is how long Ask waits where its context sets no earlier deadline.
@@ -163,19 +168,4 @@ func (b *Bus) reply(msg *nats.Msg) {
 	if answer, ok := waiting.(chan *sluicev1.Reply); ok {
 		answer <- reply
 	}
-}
-
-// PublishDead stores a dead letter. An error of kind [fault.Unavailable] means
-// that DEAD is full or away: the original must be put back.
-func (b *Bus) PublishDead(ctx context.Context, letter *sluicev1.DeadLetter) error {
-	data, err := proto.Marshal(shortened(letter, int(b.NC.MaxPayload())))
-	if err != nil {
-		return fault.New(fault.Internal, "bus.PublishDead", err)
-	}
-	name := strconv.FormatUint(letter.GetSequence(), 10)
-	return b.Publish(ctx, &nats.Msg{
-		Subject: b.Space.Dead(letter.GetWhat(), letter.GetStream(), name),
-		Header:  nats.Header{"Nats-Msg-Id": {letter.GetWhat() + "." + letter.GetStream() + "." + name}},
-		Data:    data,
-	})
 }
