@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,19 @@ func TestCalls(t *testing.T) {
 		{"delete flow", 204, ``, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.DeleteFlow(ctx, "f")
 		}, "DELETE /engine/flow/f", "", "null"},
+		{
+			"dead letter", 200, `{"id":7,"what":"command","class":"panic","reason":"r","subject":"s","flow_id":"f","stream":"C","sequence":3,"stored_at":"2026-01-01T00:00:00Z",` +
+				`"dead_at":"2026-01-01T00:00:09Z","deliveries":2,"redrives":1,"size":5,"headers":{"a":"b"},"message":{"n":1.50},"data":"AAE=","truncated":true}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.DeadLetter(ctx, 7) }, "GET /engine/dead/7", "",
+			`{"id":7,"what":"command","class":"panic","reason":"r","subject":"s","flow_id":"f","stream":"C","sequence":3,"stored_at":"2026-01-01T00:00:00Z",` +
+				`"dead_at":"2026-01-01T00:00:09Z","deliveries":2,"redrives":1,"size":5,"headers":{"a":"b"},"message":{"n":1.50},"data":"AAE=","truncated":true}`,
+		},
+		{"redrive", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.RedriveDeadLetter(ctx, 7)
+		}, "POST /engine/dead/7/redrive", "", "null"},
+		{"drop", 204, ``, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.DropDeadLetter(ctx, 7)
+		}, "DELETE /engine/dead/7", "", "null"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -244,6 +258,38 @@ func TestFlowsReadsPages(t *testing.T) {
 	}
 	if len(asked) != 3 {
 		t.Errorf("%d pages were read for one flow", len(asked)-2)
+	}
+}
+
+func TestDeadLettersReadsPages(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	c, _ := serve(t, func(rw http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RawQuery)
+		page := map[string]string{
+			"":  `{"letters":[{"id":9},{"id":8}],"count":2,"next":"8"}`,
+			"8": `{"letters":[{"id":3}],"count":1}`,
+		}
+		says(200, page[r.URL.Query().Get("cursor")])(rw, r)
+	})
+	var ids []uint64
+	for l, err := range c.DeadLetters(t.Context(), client.DeadFilter{What: "command", PageSize: 2}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, l.ID)
+	}
+	if !slices.Equal(ids, []uint64{9, 8, 3}) || len(asked) != 2 || asked[0] != "limit=2&what=command" || asked[1] != "cursor=8&limit=2&what=command" {
+		t.Errorf("read %v by %q", ids, asked)
+	}
+	for _, err := range c.DeadLetters(t.Context(), client.DeadFilter{}) {
+		if err != nil {
+			t.Error(err)
+		}
+		break
+	}
+	if len(asked) != 3 {
+		t.Errorf("%d pages were read for one letter", len(asked)-2)
 	}
 }
 

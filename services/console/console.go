@@ -20,6 +20,7 @@ import (
 	"github.com/sluiceflow/sluice/services/console/internal/health"
 	"github.com/sluiceflow/sluice/services/console/internal/index"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/journal"
@@ -51,6 +52,7 @@ type Console struct {
 	planner *planner
 	index   *index.Index
 	health  *health.Poller
+	letters dead.Letters
 	// successes are those of the work of steps, as the index comes by them.
 	successes *health.Successes
 	metrics   *metrics
@@ -89,7 +91,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	c := &Console{
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
-		successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+		letters: dead.Open(d.Bus), successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
 	}
 	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
 	c.health = health.NewPoller(rules, c.healthChecks)
@@ -101,6 +103,7 @@ func (c *Console) Run(ctx context.Context) error {
 	defer c.index.Close()
 	parts := map[string]run.Part{
 		"health":  c.health,
+		"letters": run.Func(c.countLetters),
 		"sweeper": &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
 	}
 	for shard := range c.bus.Config.Shards {

@@ -29,6 +29,10 @@ func TestKeys(t *testing.T) {
 		{put, "/engine/step/charge", charge, admin, http.StatusOK},
 		{del, "/engine/step/charge", "", admin, http.StatusOK},
 		{del, "/engine/flow/nope", "", admin, http.StatusNotFound},
+		{get, "/engine/dead", "", reader, http.StatusOK},
+		{get, "/engine/dead/1", "", reader, http.StatusNotFound},
+		{post, "/engine/dead/1/redrive", "", operator, http.StatusNotFound},
+		{del, "/engine/dead/1", "", admin, http.StatusNotFound},
 	} {
 		s.header = http.Header{}
 		if got := s.do(tt.method, tt.path, tt.body).problem(http.StatusUnauthorized, "unauthorized", ""); got.header.Get("WWW-Authenticate") == "" {

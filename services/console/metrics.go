@@ -10,6 +10,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	lag      *prometheus.GaugeVec
+	dead     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -24,8 +25,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sluice_console_index_lag_commits", Help: "Commits that the index of flows has yet to take in.",
 		}, []string{"stream"}),
+		dead: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sluice_console_dead_letters", Help: "Dead letters that DEAD holds.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.lag} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.lag, m.dead} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

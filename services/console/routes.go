@@ -9,7 +9,8 @@ import (
 )
 
 // Routes adds the control API. Reading takes the role read, starting and
-// canceling flows operate, changing steps and deleting histories admin.
+// canceling flows and redriving dead letters operate, changing steps and
+// deleting histories and dead letters admin.
 func (c *Console) Routes(e *echo.Echo) {
 	e.GET("/", page)
 	for _, r := range c.routes() {
@@ -46,6 +47,11 @@ func (c *Console) routes() []route {
 		{get, "/flow/:id/events", access.Read, c.getEvents},
 		{post, "/flow/:id/cancel", access.Operate, c.cancelFlow},
 		{del, "/flow/:id", access.Admin, c.deleteFlow},
+
+		{get, "/dead", access.Read, c.listLetters},
+		{get, "/dead/:id", access.Read, c.getLetter},
+		{post, "/dead/:id/redrive", access.Operate, c.redriveLetter},
+		{del, "/dead/:id", access.Admin, c.dropLetter},
 	}, absentRoutes()...)
 }
 

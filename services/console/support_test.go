@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -28,6 +29,8 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/console"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/dead"
+	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/plan"
@@ -52,6 +55,8 @@ type site struct {
 	bus    *bus.Bus
 	engine *engine
 	header http.Header // of every request
+
+	metrics *prometheus.Registry
 }
 
 func newSite(t *testing.T, cfg console.Config) *site {
@@ -63,7 +68,14 @@ func newSite(t *testing.T, cfg console.Config) *site {
 
 func (s *site) startEngine() {
 	s.t.Helper()
-	running(s.t, map[string]func(context.Context) error{"engine": s.engine.run})
+	letters := dead.Open(s.bus)
+	running(s.t, map[string]func(context.Context) error{
+		"engine":   s.engine.run,
+		"redrives": func(ctx context.Context) error { return letters.Serve(ctx, slog.New(slog.DiscardHandler)) },
+	})
+	testkit.Eventually(s.t, 10*time.Second, func() bool {
+		return fault.KindOf(letters.Ask(s.t.Context(), math.MaxUint32, "test")) == fault.NotFound // there is none, but it answers
+	})
 }
 
 func siteWithoutEngine(t *testing.T, cfg console.Config) *site {
@@ -74,7 +86,8 @@ func siteWithoutEngine(t *testing.T, cfg console.Config) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := console.New(t.Context(), cfg, console.Deps{Bus: b, Registry: reg, Log: log, Metrics: prometheus.NewRegistry()})
+	metrics := prometheus.NewRegistry()
+	c, err := console.New(t.Context(), cfg, console.Deps{Bus: b, Registry: reg, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +97,7 @@ func siteWithoutEngine(t *testing.T, cfg console.Config) *site {
 	c.Routes(server)
 	s := httptest.NewServer(server)
 	t.Cleanup(s.Close)
-	return &site{t: t, url: s.URL, bus: b, engine: e, header: http.Header{}}
+	return &site{t: t, url: s.URL, bus: b, engine: e, header: http.Header{}, metrics: metrics}
 }
 
 // running runs parts until the test ends.
@@ -366,6 +379,20 @@ func (s *site) eventually(path, at, want string) {
 		}
 		return nil
 	})
+}
+
+// figure is what a metric without labels shows.
+func (s *site) figure(name string) (float64, error) {
+	families, err := s.metrics.Gather()
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue(), nil
+		}
+	}
+	return 0, fmt.Errorf("there is no %s", name)
 }
 
 const reserve = `{"id":"reserve","name":"Reserve","type":"async",

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
@@ -76,5 +81,90 @@ func TestFlowCommands(t *testing.T) {
 		if code, _, stderr := runs(t, console, args...); code == 0 || stderr == "" {
 			t.Errorf("%s: exit code %d, %q", name, code, stderr)
 		}
+	}
+}
+
+// broker connects to the NATS of a dev process.
+func (p *process) broker() *nats.Conn {
+	p.t.Helper()
+	var found []string
+	testkit.Eventually(p.t, soon, func() bool {
+		found = regexp.MustCompile(`NATS +(nats://\S+)`).FindStringSubmatch(p.stdout.String())
+		return found != nil
+	})
+	nc, err := nats.Connect(found[1])
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestDeadCommands(t *testing.T) {
+	t.Parallel()
+	p, console := startDev(t, t.TempDir())
+	nc := p.broker()
+	for i := range 3 {
+		if err := nc.Publish("sluice.cmd.hook.0.flow-1", []byte("\xff\xff"+strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Publish("sluice.invoke.http.hello.0.flow-1", []byte("\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	listed := regexp.MustCompile(`(?m)^(\d+) +command +garbage +flow-1 `)
+	testkit.Eventually(t, soon, func() error {
+		list := ok(t, console, "dead", "list")
+		ids = ids[:0]
+		for _, line := range listed.FindAllStringSubmatch(list, -1) {
+			ids = append(ids, line[1])
+		}
+		if len(ids) != 3 || !strings.Contains(list, "invocation") {
+			return fmt.Errorf("listed are %s", list)
+		}
+		return nil
+	})
+	has(t, ok(t, console, "dead", "list"), "ID", "WHAT", "REASON", "decode it")
+	if list := ok(t, console, "dead", "list", "--what", "command", "--limit", "1"); len(listed.FindAllString(list, -1)) != 1 || strings.Contains(list, "invocation") {
+		t.Errorf("one command: %s", list)
+	}
+	type letter struct {
+		Data     []byte
+		Stream   string
+		Redrives int
+	}
+	if got := decode[letter](t, ok(t, console, "dead", "show", ids[2])); string(got.Data) != "\xff\xff0" || got.Stream != "COMMANDS_0" {
+		t.Errorf("letter %+v", got)
+	}
+	has(t, ok(t, console, "dead", "drop", ids[1], ids[2]), ids[1]+" dropped\n"+ids[2]+" dropped")
+	testkit.Eventually(t, soon, func() error { // the engine may not serve it yet
+		code, stdout, stderr := runs(t, console, "dead", "redrive", ids[0])
+		if code != 0 || stdout != ids[0]+" redriven\n" {
+			return fmt.Errorf("exit code %d: %s%s", code, stdout, stderr)
+		}
+		return nil
+	})
+	testkit.Eventually(t, soon, func() error { // it is as bad as it was
+		found := listed.FindAllStringSubmatch(ok(t, console, "dead", "list", "--what", "command"), -1)
+		if len(found) != 1 || found[0][1] == ids[0] {
+			return fmt.Errorf("listed are %v", found)
+		}
+		if got := decode[letter](t, ok(t, console, "dead", "show", found[0][1])); string(got.Data) != "\xff\xff2" || got.Redrives != 1 {
+			return fmt.Errorf("letter %+v", got)
+		}
+		return nil
+	})
+	for name, args := range map[string][]string{
+		"no letter": {"dead", "show", "999"}, "redrive of none": {"dead", "redrive", "999"}, "drop of none": {"dead", "drop", "999"},
+		"no number": {"dead", "drop", "x"}, "nothing to drop": {"dead", "drop"}, "no such kind": {"dead", "list", "--what", "x"},
+	} {
+		if code, _, stderr := runs(t, console, args...); code == 0 || stderr == "" {
+			t.Errorf("%s: exit code %d, %q", name, code, stderr)
+		}
+	}
+	status, body, err := get(p.url() + "/ready")
+	if err != nil || status != 200 {
+		t.Errorf("ready: %d %s (%v)", status, body, err)
 	}
 }
