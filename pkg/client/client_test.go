@@ -342,3 +342,21 @@ func TestWaitFlowGivesUp(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a process says of itself is read also while it is not ready.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	c, seen := serve(t, says(http.StatusServiceUnavailable, `{"service":"console","status":"not ready","checks":{"nats":"gone"},"durability":"synced"}`))
+	got, err := c.Ready(t.Context())
+	if err != nil || got.Status != "not ready" || got.Checks["nats"] != "gone" || got.Durability != "synced" || seen.asked != "GET /ready" {
+		t.Errorf("asked %s, got %+v, %v", seen.asked, got, err)
+	}
+	for name, answer := range map[string]http.HandlerFunc{
+		"no console": says(http.StatusOK, `{}`), "no JSON": says(http.StatusOK, "<html>"), "refused": says(http.StatusForbidden, ""),
+	} {
+		c, _ := serve(t, answer)
+		if got, err := c.Ready(t.Context()); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

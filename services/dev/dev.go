@@ -11,6 +11,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/sluiceflow/sluice/services/internal/durability"
 )
 
 // Config is where the embedded servers keep their state and listen.
@@ -57,6 +59,14 @@ func (s *Servers) RedisURL() string { return "redis://" + s.redis.Addr() + "/0" 
 
 // InProcess connects to the NATS server without a socket.
 func (s *Servers) InProcess() nats.Option { return nats.InProcessServer(s.nats) }
+
+// Durability is what the NATS server promises.
+func (s *Servers) Durability() *durability.State {
+	return &durability.State{
+		Promise: durability.Fast,
+		Detail:  fmt.Sprintf("embedded NATS, which writes to disk every %s: a power cut may take what came after", syncInterval),
+	}
+}
 
 // Close stops the servers and gives the folder back.
 func (s *Servers) Close() error {

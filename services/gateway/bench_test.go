@@ -14,7 +14,7 @@ import (
 // trips to Redis and one publish.
 func BenchmarkWebhook(b *testing.B) {
 	deps := depsOf(b)
-	g, err := gateway.New(b.Context(), configOf(), deps)
+	g, err := gateway.New(configOf(), deps)
 	if err != nil {
 		b.Fatal(err)
 	}

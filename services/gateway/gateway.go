@@ -5,8 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -26,14 +24,6 @@ const (
 	reject = "reject"
 )
 
-// The promise of durability is asked again this often, for it changes with the
-// server that we are connected to.
-const (
-	promiseEvery   = 10 * time.Second
-	promiseTimeout = 2 * time.Second
-	fastPromise    = "fast"
-)
-
 // corsMaxAge is how long a browser may remember what it was allowed, in seconds.
 const corsMaxAge = 3600
 
@@ -47,9 +37,11 @@ type Config struct {
 
 // Deps is what the gateway works with.
 type Deps struct {
-	Bus     *bus.Bus
-	Index   *tokenindex.Index
-	Keys    *keys.Keys
+	Bus   *bus.Bus
+	Index *tokenindex.Index
+	Keys  *keys.Keys
+	// Lossy reports whether NATS may lose what it acknowledged.
+	Lossy   func() bool
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
@@ -59,12 +51,11 @@ type Gateway struct {
 	cfg     Config
 	deps    Deps
 	webhook *webhook.Handler
-	lossy   atomic.Bool
 }
 
 // New makes a gateway. Settings that cannot work are an error of kind
 // [fault.Invalid] that names all of them.
-func New(ctx context.Context, cfg Config, deps Deps) (*Gateway, error) {
+func New(cfg Config, deps Deps) (*Gateway, error) {
 	const op = "gateway.New"
 	if err := cfg.Validate(); err != nil {
 		return nil, fault.New(fault.Invalid, op, err)
@@ -80,14 +71,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, deps: deps}
 	g.webhook, err = webhook.New(webhook.Options{
 		Store: deps.Bus, Index: deps.Index, Ring: deps.Keys.Ring,
-		Server: deps.Bus.NC.ConnectedServerId, Lossy: g.lossy.Load,
+		Server: deps.Bus.NC.ConnectedServerId, Lossy: deps.Lossy,
 		RequireIndex: cfg.WithoutRedis == reject, MaxBody: int64(deps.Bus.Config.MaxBodyBytes),
 		Address: address, BadTokens: limit, Log: deps.Log, Metrics: deps.Metrics,
 	})
 	if err != nil {
 		return nil, fault.New(fault.Internal, op, err)
 	}
-	g.askPromise(ctx)
 	return g, nil
 }
 
@@ -121,26 +111,10 @@ func (g *Gateway) Routes(e *echo.Echo) {
 	g.webhook.Routes(e, before...)
 }
 
-// Run keeps the gateway informed until ctx ends. Requests are the server's to
-// drain.
+// Run returns when ctx ends: requests are the server's to drain.
 func (g *Gateway) Run(ctx context.Context) error {
-	tick := time.NewTicker(promiseEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			g.askPromise(ctx)
-		}
-	}
-}
-
-// askPromise learns whether NATS may lose what it acknowledged.
-func (g *Gateway) askPromise(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, promiseTimeout)
-	defer cancel()
-	g.lossy.Store(g.deps.Bus.Durability(ctx).Promise == fastPromise)
+	<-ctx.Done()
+	return nil
 }
 
 // Checks says what keeps the gateway from its work. Redis does so only where

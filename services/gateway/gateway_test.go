@@ -45,7 +45,7 @@ func depsOf(tb testing.TB) gateway.Deps {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return gateway.Deps{Bus: b, Index: index, Keys: k, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
+	return gateway.Deps{Bus: b, Index: index, Keys: k, Lossy: func() bool { return true }, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
 }
 
 func configOf() gateway.Config {
@@ -54,7 +54,7 @@ func configOf() gateway.Config {
 
 func start(t *testing.T, cfg gateway.Config, deps gateway.Deps) http.Handler {
 	t.Helper()
-	g, err := gateway.New(t.Context(), cfg, deps)
+	g, err := gateway.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestWithoutRedisItIsReadyOrNot(t *testing.T) {
 	for setting, status := range map[string]int{"accept": http.StatusOK, "reject": http.StatusServiceUnavailable} {
 		cfg := configOf()
 		cfg.WithoutRedis, deps.Metrics = setting, prometheus.NewRegistry()
-		g, err := gateway.New(t.Context(), cfg, deps)
+		g, err := gateway.New(cfg, deps)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestWhoCountsAsTheGuesser(t *testing.T) {
 
 func TestSettingsThatCannotWork(t *testing.T) {
 	t.Parallel()
-	_, err := gateway.New(t.Context(), gateway.Config{
+	_, err := gateway.New(gateway.Config{
 		WithoutRedis: "maybe", TrustedProxies: []string{"10.0.0.0/8", "nowhere"},
 	}, gateway.Deps{Bus: &bus.Bus{}})
 	for _, want := range []string{"GATEWAY_WITHOUT_REDIS", "BAD_TOKENS_PER_MINUTE", `TRUSTED_PROXIES: "nowhere"`} {

@@ -168,3 +168,27 @@ func TestDeadCommands(t *testing.T) {
 		t.Errorf("ready: %d %s (%v)", status, body, err)
 	}
 }
+
+func TestStatusTellsWhatIsPromised(t *testing.T) {
+	t.Parallel()
+	p, console := startDev(t, t.TempDir())
+	has(t, ok(t, console, "status"), "ready", version, "fast", "writes to disk every 1s",
+		"console dispatcher engine gateway", "16 partitions, 1 shards, 1 replicas", " of 16", "nats")
+	_, body, err := get(p.url() + "/ready")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, body, `"durability":"fast"`, `"version":"`+version+`"`)
+	has(t, p.stderr.String(), "durability", "promise=fast")
+
+	waiting := start(t, env("NATS_URL", "nats://127.0.0.1:1", "LISTEN_ADDR", "127.0.0.1:0", "DATA_DIR", t.TempDir()), "console")
+	code, stdout, stderr := runs(t, env("CONSOLE_URL", waiting.url()), "status")
+	if code == 0 {
+		t.Error("exit code 0 without NATS")
+	}
+	has(t, stdout, "not ready", "unknown", "waiting for NATS")
+	has(t, stderr, "not ready")
+	if code, _, stderr := runs(t, env("CONSOLE_URL", "http://127.0.0.1:1"), "status"); code == 0 || stderr == "" {
+		t.Errorf("of nobody: exit code %d, %q", code, stderr)
+	}
+}

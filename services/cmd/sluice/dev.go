@@ -84,7 +84,8 @@ func runDev(ctx context.Context, cfg devConfig, log *slog.Logger, ready func(dev
 	return serve.Service{
 		Name: "dev", Version: version, Config: cfg.Serve,
 		Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, MakeKeys: true,
-		NATS: []nats.Option{servers.InProcess()},
+		Durability: servers.Durability(),
+		NATS:       []nats.Option{servers.InProcess()},
 		Roles: map[string]serve.Build{
 			"gateway": gatewayRole(cfg.Gateway),
 			"engine": func(ctx context.Context, p serve.Platform) (serve.Role, error) {

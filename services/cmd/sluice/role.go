@@ -97,8 +97,11 @@ func consoleCommand(w world) *cobra.Command {
 }
 
 func gatewayRole(cfg gateway.Config) serve.Build {
-	return func(ctx context.Context, p serve.Platform) (serve.Role, error) {
-		g, err := gateway.New(ctx, cfg, gateway.Deps{Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics})
+	return func(_ context.Context, p serve.Platform) (serve.Role, error) {
+		g, err := gateway.New(cfg, gateway.Deps{
+			Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics,
+			Lossy: func() bool { return !p.Durability.Now().Synced },
+		})
 		if err != nil {
 			return serve.Role{}, err
 		}

@@ -3,8 +3,6 @@ package bus_test
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -177,25 +175,6 @@ func TestLast(t *testing.T) {
 	}
 }
 
-func TestDurabilityIsReadFromTheServer(t *testing.T) {
-	t.Parallel()
-	cfg := testkit.BusConfig(t, testkit.JetStream(t))
-	for body, want := range map[string]string{
-		`{"config":{"sync_always":true}}`: "synced", `{"config":{"sync_interval":120}}`: "fast", `nonsense`: "fast",
-	} {
-		monitor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
-		cfg.NATSMonitorURL = monitor.URL
-		if got := connect(t, cfg).Durability(t.Context()); got.Promise != want || got.Detail == "" {
-			t.Errorf("%s: %+v, want %s", body, got, want)
-		}
-		monitor.Close()
-	}
-	cfg.NATSMonitorURL = ""
-	if got := connect(t, cfg).Durability(t.Context()); got.Promise != "fast" {
-		t.Errorf("unknown: %+v", got)
-	}
-}
-
 func TestConfigCheck(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*bus.Config){
@@ -204,6 +183,7 @@ func TestConfigCheck(t *testing.T) {
 		"STREAM_REPLICAS":    func(c *bus.Config) { c.StreamReplicas = 0 },
 		"MAX_BODY_BYTES":     func(c *bus.Config) { c.MaxBodyBytes = 1 },
 		"NAMESPACE":          func(c *bus.Config) { c.Namespace = "a.b" },
+		"NATS_MONITOR_URL":   func(c *bus.Config) { c.NATSMonitorURL = "nats:8222" },
 		"COMMANDS_MAX_BYTES": func(c *bus.Config) { c.CommandsMaxBytes = 5 },
 	} {
 		cfg := testkit.BusConfig(t, "")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
+	"github.com/sluiceflow/sluice/services/internal/durability"
 )
 
 // Config says where NATS is and how the streams are laid out. What is marked
@@ -13,7 +14,7 @@ type Config struct {
 	NATSURL        string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" help:"NATS servers, separated by commas"`
 	NATSCreds      string `env:"NATS_CREDS" help:"file with NATS credentials"`
 	NATSCA         string `env:"NATS_CA" help:"file with the certificates that NATS is trusted by"`
-	NATSMonitorURL string `env:"NATS_MONITOR_URL" help:"monitoring endpoint of a NATS server, from which the durability promise is read"`
+	NATSMonitorURL string `env:"NATS_MONITOR_URL" help:"monitoring endpoints of all NATS servers, separated by commas, from which the promise of durability is read"`
 	Namespace      string `env:"NAMESPACE" help:"prefix of streams, subjects and Redis keys (fixed)"`
 
 	Partitions     int `env:"PARTITIONS" envDefault:"16" help:"parts that the flows are spread over (fixed)"`
@@ -44,6 +45,9 @@ func (c Config) Validate() error {
 	within("FLOWS_MAX_BYTES", c.FlowsMaxBytes, 1<<20, 1<<50)
 	within("INVOCATIONS_MAX_BYTES", c.InvocationsMaxBytes, 1<<20, 1<<50)
 	within("DEAD_MAX_BYTES", c.DeadMaxBytes, 1<<20, 1<<50)
+	if _, err := durability.ParseMonitors(c.NATSMonitorURL); err != nil {
+		mistakes = append(mistakes, err)
+	}
 	if c.Namespace != "" && subject.Escape(c.Namespace) != c.Namespace {
 		mistakes = append(mistakes, fmt.Errorf("NAMESPACE is %q, it may hold letters, digits, _ and -", c.Namespace))
 	}

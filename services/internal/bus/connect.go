@@ -42,9 +42,10 @@ type Bus struct {
 	full    atomic.Pointer[string]
 	reserve atomic.Pointer[[]bool] // of each shard
 
-	groups map[string]*group // by stream: those that take atomic batches
-	group  atomic.Bool       // the server syncs every write
-	busy   sync.WaitGroup    // of the groups
+	groups   map[string]*group // by stream: those that take atomic batches
+	group    atomic.Bool       // the server syncs every write
+	busy     sync.WaitGroup    // of the groups
+	replicas atomic.Int64      // that hold the streams; 0 before that was seen
 }
 
 func invalid(format string, args ...any) error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -20,16 +18,8 @@ import (
 // grouping is a bus that takes its server for one that syncs every write.
 func grouping(t *testing.T, n *testkit.NATS) *bus.Bus {
 	t.Helper()
-	monitor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"config":{"sync_always":true}}`))
-	}))
-	t.Cleanup(monitor.Close)
-	cfg := testkit.BusConfig(t, n.URL())
-	cfg.NATSMonitorURL = monitor.URL
-	b := testkit.BusOn(t, cfg)
-	if got := b.Durability(t.Context()).Promise; got != "synced" {
-		t.Fatalf("the promise is %s", got)
-	}
+	b := testkit.BusOn(t, testkit.BusConfig(t, n.URL()))
+	b.Group(true)
 	return b
 }
 

@@ -2,12 +2,9 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/sluiceflow/sluice/services/internal/fault"
@@ -21,18 +18,12 @@ const refuseFrom = 900
 // attempts: the rest is for outcomes and endings, and for what makes room.
 const reserveFrom = 950
 
-// promiseEvery is after how many looks at the streams the server's promise is
-// read again.
-const promiseEvery = 30
-
-// Run looks once a second how full the streams are, until ctx ends.
+// Run looks once a second how full the streams are, and how many servers hold
+// them, until ctx ends.
 func (b *Bus) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for n := 0; ; n++ {
-		if n%promiseEvery == 0 {
-			b.Durability(ctx)
-		}
+	for {
 		if err := b.look(ctx); err != nil && ctx.Err() == nil {
 			b.log.DebugContext(ctx, "the streams' sizes could not be read", slog.Any("error", err))
 		}
@@ -47,6 +38,7 @@ func (b *Bus) Run(ctx context.Context) error {
 func (b *Bus) look(ctx context.Context) error {
 	var reason string
 	reserve := make([]bool, b.Config.Shards)
+	replicas := b.Config.StreamReplicas
 	for k := range b.Config.Shards {
 		for _, name := range []string{b.Commands(k), b.Flows(k)} {
 			stream, err := b.JS.Stream(ctx, name)
@@ -54,6 +46,7 @@ func (b *Bus) look(ctx context.Context) error {
 				return fmt.Errorf("look at %s: %w", name, err)
 			}
 			info := stream.CachedInfo()
+			replicas = min(replicas, info.Config.Replicas)
 			if info.Config.MaxBytes <= 0 {
 				continue
 			}
@@ -66,6 +59,7 @@ func (b *Bus) look(ctx context.Context) error {
 			}
 		}
 	}
+	b.replicas.Store(int64(replicas))
 	was := b.full.Load()
 	b.full.Store(&reason)
 	b.reserve.Store(&reserve)
@@ -91,56 +85,14 @@ func (b *Bus) OnReserve(shard int) bool {
 	return reserve != nil && (*reserve)[shard]
 }
 
-// Durability is what an acknowledgement survives.
-type Durability struct {
-	// Promise is synced (a power cut), replicated (the loss of a node) or fast
-	// (the end of a process).
-	Promise string
-	// Detail says it in words.
-	Detail string
-}
+// Group says whether the server syncs every write: then what waits is stored as
+// one atomic batch.
+func (b *Bus) Group(synced bool) { b.group.Store(synced) }
 
-// Durability reads what the server promises from its monitoring endpoint; where
-// that cannot be read it counts as fast.
-func (b *Bus) Durability(ctx context.Context) Durability {
-	synced, err := b.synced(ctx)
-	b.group.Store(synced)
-	switch {
-	case synced && b.Config.StreamReplicas >= 3:
-		return Durability{"synced", fmt.Sprintf("%d replicas, each write on disk before it is acknowledged", b.Config.StreamReplicas)}
-	case synced:
-		return Durability{"synced", "each write is on disk before it is acknowledged"}
-	case b.Config.StreamReplicas >= 3:
-		return Durability{"replicated", fmt.Sprintf("%d replicas; a power cut of all at once may lose the last moments", b.Config.StreamReplicas)}
-	case err != nil:
-		return Durability{"fast", "unknown, so counted as fast: " + err.Error()}
+// Replicas returns how many servers hold each stream, as it was a second ago.
+func (b *Bus) Replicas() int {
+	if seen := b.replicas.Load(); seen > 0 {
+		return int(seen)
 	}
-	return Durability{"fast", "a power cut may lose the last moments (sync_interval is not always)"}
-}
-
-func (b *Bus) synced(ctx context.Context) (bool, error) {
-	if b.Config.NATSMonitorURL == "" {
-		return false, errors.New("NATS_MONITOR_URL is not set")
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	url := strings.TrimSuffix(b.Config.NATSMonitorURL, "/") + "/jsz?config=true"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return false, fmt.Errorf("ask the monitoring endpoint: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false, fmt.Errorf("ask the monitoring endpoint: %w", err)
-	}
-	defer resp.Body.Close()
-	var jsz struct {
-		Config struct {
-			SyncAlways bool `json:"sync_always"`
-		} `json:"config"`
-	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(&jsz); err != nil {
-		return false, fmt.Errorf("read the monitoring endpoint's answer: %w", err)
-	}
-	return jsz.Config.SyncAlways, nil
+	return b.Config.StreamReplicas
 }

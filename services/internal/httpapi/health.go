@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -24,7 +25,7 @@ type Health struct {
 	Checks func(ctx context.Context) map[string]error
 	// Extra is told beside the checks, such as the promise of durability. It
 	// may be nil.
-	Extra func(ctx context.Context) map[string]string
+	Extra func(ctx context.Context) map[string]any
 	// Metrics are shown as Prometheus text.
 	Metrics prometheus.Gatherer
 }
@@ -84,9 +85,7 @@ func (h Health) ready(c echo.Context) error {
 	}
 	answer := map[string]any{"service": h.Service, "status": said, "checks": checks}
 	if h.Extra != nil {
-		for key, value := range h.Extra(ctx) {
-			answer[key] = value
-		}
+		maps.Copy(answer, h.Extra(ctx))
 	}
 	return c.JSON(status, answer)
 }

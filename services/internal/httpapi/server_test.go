@@ -24,7 +24,7 @@ func TestHealthTellsOfDependencies(t *testing.T) {
 	httpapi.Health{
 		Service: "test", Metrics: reg,
 		Checks: func(context.Context) map[string]error { return map[string]error{"nats": nil, "redis": down} },
-		Extra:  func(context.Context) map[string]string { return map[string]string{"durability": "fast"} },
+		Extra:  func(context.Context) map[string]any { return map[string]any{"durability": "fast"} },
 	}.Register(e)
 	for _, tt := range []struct {
 		path string

@@ -83,7 +83,7 @@ func (h *host) show(roles map[string]Role) {
 		Checks: func(ctx context.Context) map[string]error { return h.checks(ctx, roles) },
 	}
 	if roles != nil {
-		health.Extra = func(ctx context.Context) map[string]string { return h.extra(ctx, roles) }
+		health.Extra = func(ctx context.Context) map[string]any { return h.about(ctx, roles) }
 	}
 	health.Register(e)
 	for _, role := range roles {
@@ -107,16 +107,25 @@ func (h *host) checks(ctx context.Context, roles map[string]Role) map[string]err
 	return checks
 }
 
-// extra is the promise of durability, and what the roles tell of themselves.
-func (h *host) extra(ctx context.Context, roles map[string]Role) map[string]string {
-	d := h.platform.Bus.Durability(ctx)
-	extra := map[string]string{"durability": d.Promise, "durability_detail": d.Detail}
+// about is what /ready tells beside the checks: of the process, and what the
+// roles tell of themselves.
+func (h *host) about(ctx context.Context, roles map[string]Role) map[string]any {
+	promise := h.platform.Durability.Now()
+	about := map[string]any{
+		"version": h.Version, "roles": slices.Sorted(maps.Keys(h.Roles)),
+		"durability": promise.Promise, "durability_detail": promise.Detail,
+		"layout": map[string]int{
+			"partitions": h.Config.Bus.Partitions, "shards": h.Config.Bus.Shards, "replicas": h.platform.Bus.Replicas(),
+		},
+	}
 	for _, role := range roles {
 		if role.Extra != nil {
-			maps.Copy(extra, role.Extra(ctx))
+			for name, value := range role.Extra(ctx) {
+				about[name] = value
+			}
 		}
 	}
-	return extra
+	return about
 }
 
 // end ends what outlived the roles, and sends the last spans.

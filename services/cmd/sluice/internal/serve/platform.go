@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/durability"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/run"
@@ -19,6 +20,10 @@ func (h *host) open(ctx context.Context) error {
 		return err
 	}
 	h.keep("bus", p.Bus)
+	if err := h.openDurability(ctx); err != nil {
+		return err
+	}
+	h.keep("durability", p.Durability)
 	if err := h.openIndex(ctx); err != nil {
 		return err
 	}
@@ -52,6 +57,22 @@ func (h *host) openBus(ctx context.Context) error {
 	}
 	h.platform.Bus = b
 	return h.until(ctx, "jetstream", func() error { return b.Ensure(ctx) })
+}
+
+// openDurability does not wait until the monitoring endpoints answer: without
+// them the promise is the least there is.
+func (h *host) openDurability(ctx context.Context) error {
+	monitors, err := durability.ParseMonitors(h.Config.Bus.NATSMonitorURL)
+	if err != nil {
+		return err
+	}
+	b := h.platform.Bus
+	h.platform.Durability, err = durability.Watch(ctx, durability.Options{
+		Monitors: monitors, Replicas: b.Replicas, Connected: b.NC.ConnectedServerId,
+		Tell:  func(found durability.State) { b.Group(found.Synced) },
+		Fixed: h.Durability, Log: h.log, Metrics: h.metrics,
+	})
+	return err
 }
 
 // openIndex does not wait for Redis: without it the roles do what they can.

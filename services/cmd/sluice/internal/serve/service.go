@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/durability"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/registry"
@@ -34,6 +35,8 @@ type Platform struct {
 	// Addr is where the service listens.
 	Addr string
 	Bus  *bus.Bus
+	// Durability says what NATS promises.
+	Durability *durability.Watcher
 	// Index, Keys and Registry are nil where the service does not need them.
 	Index    *tokenindex.Index
 	Keys     *keys.Keys
@@ -60,6 +63,8 @@ type Service struct {
 	MakeKeys bool
 	// Roles make each role, by name.
 	Roles map[string]Build
+	// Durability, where not nil, is what NATS is known to promise.
+	Durability *durability.State
 	// NATS are options of the connection.
 	NATS []nats.Option
 	// Ready, where not nil, is called with the address once all roles are there.
