@@ -192,3 +192,17 @@ func TestStatusTellsWhatIsPromised(t *testing.T) {
 		t.Errorf("of nobody: exit code %d, %q", code, stderr)
 	}
 }
+
+func TestStreamsAreChangedByCommand(t *testing.T) {
+	t.Parallel()
+	url := testkit.ConnectBus(t, testkit.JetStream(t)).NC.ConnectedUrl()
+	set := env("NATS_URL", url, "FLOWS_MAX_BYTES", "17179869184", "LISTEN_ADDR", "127.0.0.1:0", "DATA_DIR", t.TempDir())
+	code, _, stderr := runs(t, set, "console")
+	if code == 0 {
+		t.Error("it started on streams of another size")
+	}
+	has(t, stderr, "FLOWS_MAX_BYTES=8589934592", "sluice streams apply")
+	has(t, ok(t, set, "streams", "apply"), "stream FLOWS_0: max_bytes is now 17179869184, was 8589934592")
+	has(t, ok(t, set, "streams", "apply"), "nothing to change")
+	start(t, set, "console").ready()
+}

@@ -38,31 +38,6 @@ func TestEnsureIsRepeatable(t *testing.T) {
 	}
 }
 
-func TestOtherSettingsAreRefused(t *testing.T) {
-	t.Parallel()
-	cfg := testkit.BusConfig(t, testkit.JetStream(t))
-	if err := connect(t, cfg).Ensure(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for name, change := range map[string]func(*bus.Config){
-		"PARTITIONS": func(c *bus.Config) { c.Partitions = 8 },
-		"SHARDS":     func(c *bus.Config) { c.Shards = 2 },
-		"max_bytes":  func(c *bus.Config) { c.FlowsMaxBytes *= 2 },
-	} {
-		other := cfg
-		change(&other)
-		err := connect(t, other).Ensure(t.Context())
-		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	apart := cfg
-	apart.Namespace, apart.Partitions, apart.Shards = "team", 8, 2
-	if err := connect(t, apart).Ensure(t.Context()); err != nil {
-		t.Errorf("another namespace: %v", err)
-	}
-}
-
 func TestSmallMessagesAreRefused(t *testing.T) {
 	t.Parallel()
 	cfg := testkit.BusConfig(t, testkit.JetStream(t))

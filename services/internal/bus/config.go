@@ -9,7 +9,8 @@ import (
 )
 
 // Config says where NATS is and how the streams are laid out. What is marked
-// fixed cannot be changed once the streams exist.
+// fixed cannot be changed once the streams exist; sizes and replicas are changed
+// by [Bus.Apply].
 type Config struct {
 	NATSURL        string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" help:"NATS servers, separated by commas"`
 	NATSCreds      string `env:"NATS_CREDS" help:"file with NATS credentials"`
@@ -19,14 +20,14 @@ type Config struct {
 
 	Partitions     int `env:"PARTITIONS" envDefault:"16" help:"parts that the flows are spread over (fixed)"`
 	Shards         int `env:"SHARDS" envDefault:"1" help:"sets of streams that the partitions are spread over (fixed)"`
-	StreamReplicas int `env:"STREAM_REPLICAS" envDefault:"1" help:"NATS servers that hold each stream (fixed)"`
+	StreamReplicas int `env:"STREAM_REPLICAS" envDefault:"1" help:"NATS servers that hold each stream (see sluice streams apply)"`
 
 	MaxBodyBytes int `env:"MAX_BODY_BYTES" envDefault:"1048576" help:"largest body of a webhook, of a request or of an answer, in bytes"`
 
-	CommandsMaxBytes    int64 `env:"COMMANDS_MAX_BYTES" envDefault:"1073741824" help:"size of each COMMANDS stream (fixed)"`
-	FlowsMaxBytes       int64 `env:"FLOWS_MAX_BYTES" envDefault:"8589934592" help:"size of each FLOWS stream (fixed)"`
-	InvocationsMaxBytes int64 `env:"INVOCATIONS_MAX_BYTES" envDefault:"1073741824" help:"size of each INVOCATIONS stream (fixed)"`
-	DeadMaxBytes        int64 `env:"DEAD_MAX_BYTES" envDefault:"268435456" help:"size of the DEAD stream (fixed)"`
+	CommandsMaxBytes    int64 `env:"COMMANDS_MAX_BYTES" envDefault:"1073741824" help:"size of each COMMANDS stream (see sluice streams apply)"`
+	FlowsMaxBytes       int64 `env:"FLOWS_MAX_BYTES" envDefault:"8589934592" help:"size of each FLOWS stream (see sluice streams apply)"`
+	InvocationsMaxBytes int64 `env:"INVOCATIONS_MAX_BYTES" envDefault:"1073741824" help:"size of each INVOCATIONS stream (see sluice streams apply)"`
+	DeadMaxBytes        int64 `env:"DEAD_MAX_BYTES" envDefault:"268435456" help:"size of the DEAD stream (see sluice streams apply)"`
 }
 
 // Validate reports every setting that makes no sense.

@@ -6,36 +6,39 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
+// What the server says of a stream that can never be made as it is wanted, or
+// not before somebody makes room.
+const (
+	codeStorageExceeded      = 10047
+	codeSubjectsOverlap      = 10065
+	codeReplicasNotSupported = 10074
+)
+
 // Ensure creates the streams, buckets and consumers that are not there yet. What
-// exists with other settings is never changed: the error (kind [fault.Invalid])
-// says what differs and what to do.
+// exists with other settings is never changed, and then nothing is created: the
+// error (kind [fault.Invalid]) says all that differs and what to do.
 func (b *Bus) Ensure(ctx context.Context) error {
-	for _, want := range b.streams() {
-		if err := b.ensureStream(ctx, want); err != nil {
+	missing, err := b.check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, want := range missing {
+		if err := b.createStream(ctx, want); err != nil {
 			return err
 		}
 	}
 	for _, want := range b.buckets() {
 		if _, err := b.JS.CreateKeyValue(ctx, want); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
-			return unavailable("bus.Ensure", fmt.Errorf("create bucket %s: %w", want.Bucket, err))
+			return notMade("bucket "+want.Bucket, err)
 		}
 	}
-	consumers := b.consumers()
-	for _, stream := range slices.Sorted(maps.Keys(consumers)) {
-		for _, want := range consumers[stream] {
-			if err := b.ensureConsumer(ctx, stream, want); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return b.ensureConsumers(ctx)
 }
 
 // Expect returns nil where the streams of the installation are there, laid out
@@ -60,63 +63,91 @@ func (b *Bus) Expect(ctx context.Context) error {
 
 func unavailable(op string, err error) error { return fault.New(fault.Unavailable, op, err) }
 
-func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
-	_, err := b.JS.CreateStream(ctx, want)
-	if err == nil {
-		return nil
-	}
-	existing, lookup := b.JS.Stream(ctx, want.Name)
-	if lookup != nil {
-		return unavailable("bus.Ensure", fmt.Errorf("create stream %s: %w", want.Name, err))
-	}
-	if differ := differences(want, existing.CachedInfo().Config); len(differ) > 0 {
-		return invalid("stream %s exists with other settings: %s; give the settings that it was made with, or another NAMESPACE",
-			want.Name, strings.Join(differ, ", "))
-	}
-	return nil
-}
-
-// differences names the settings of a stream that Sluice relies on.
-func differences(want, got jetstream.StreamConfig) []string {
-	var out []string
-	compare := func(name string, w, g any) {
-		if fmt.Sprint(w) != fmt.Sprint(g) {
-			out = append(out, fmt.Sprintf("%s is %v and should be %v", name, g, w))
+// check compares what exists with what is wanted. It returns the streams that
+// are not there, those of buckets excepted.
+func (b *Bus) check(ctx context.Context) ([]wantedStream, error) {
+	var missing []wantedStream
+	var all mismatch
+	for _, want := range append(b.streams(), b.bucketStreams()...) {
+		stream, err := b.JS.Stream(ctx, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			if want.bucket == "" {
+				missing = append(missing, want)
+			}
+		case err != nil:
+			return nil, unavailable("bus.Ensure", fmt.Errorf("look at %s: %w", want, err))
+		default:
+			all.add(want.String(), want.differences(stream.CachedInfo().Config))
 		}
 	}
-	compare("PARTITIONS", want.Metadata["sluice.partitions"], got.Metadata["sluice.partitions"])
-	compare("SHARDS", want.Metadata["sluice.shards"], got.Metadata["sluice.shards"])
-	compare("subjects", want.Subjects, got.Subjects)
-	compare("retention", want.Retention, got.Retention)
-	compare("storage", want.Storage, got.Storage)
-	compare("replicas", want.Replicas, got.Replicas)
-	compare("discard", want.Discard, got.Discard)
-	compare("max_age", want.MaxAge, got.MaxAge)
-	compare("max_bytes", limit(want.MaxBytes), limit(got.MaxBytes))
-	compare("max_msgs", limit(want.MaxMsgs), limit(got.MaxMsgs))
-	compare("max_msgs_per_subject", limit(want.MaxMsgsPerSubject), limit(got.MaxMsgsPerSubject))
-	compare("allow_msg_schedules", want.AllowMsgSchedules, got.AllowMsgSchedules)
-	compare("allow_direct", want.AllowDirect, got.AllowDirect)
-	compare("allow_atomic", want.AllowAtomicPublish, got.AllowAtomicPublish)
-	return out
+	return missing, all.err()
 }
 
-// limit gives the two spellings of no limit one.
-func limit(n int64) int64 {
-	if n == 0 {
-		return -1
+// createStream makes a stream that was not there a moment ago.
+func (b *Bus) createStream(ctx context.Context, want wantedStream) error {
+	_, err := b.JS.CreateStream(ctx, want.StreamConfig)
+	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return notMade(want.String(), err)
 	}
-	return n
+	existing, err := b.JS.Stream(ctx, want.Name) // another process was faster
+	if err != nil {
+		return notMade(want.String(), err)
+	}
+	var all mismatch
+	all.add(want.String(), want.differences(existing.CachedInfo().Config))
+	return all.err()
 }
 
-func (b *Bus) ensureConsumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {
-	_, err := b.JS.CreateConsumer(ctx, stream, want)
+// notMade says what to do where waiting does not help; nil stays nil.
+func notMade(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if !errors.Is(err, jetstream.ErrConsumerExists) {
-		return unavailable("bus.Ensure", fmt.Errorf("create consumer %s of %s: %w", want.Durable, stream, err))
+	err = fmt.Errorf("create %s: %w", what, err)
+	code := 0
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		code = int(api.ErrorCode)
 	}
-	return invalid("consumer %s of stream %s exists with other settings; delete it while no engine or dispatcher runs, it is made again",
-		want.Durable, stream)
+	switch code {
+	case codeSubjectsOverlap:
+		return invalid("%w: set another NAMESPACE", err)
+	case codeReplicasNotSupported:
+		return invalid("%w: set STREAM_REPLICAS=1, or run NATS as a cluster", err)
+	case codeStorageExceeded:
+		return unavailable("bus.Ensure", fmt.Errorf("%w: the streams reserve their sizes; lower FLOWS_MAX_BYTES, COMMANDS_MAX_BYTES or "+
+			"INVOCATIONS_MAX_BYTES, or let NATS have more (max_file_store)", err))
+	default:
+		return unavailable("bus.Ensure", err)
+	}
+}
+
+func (b *Bus) ensureConsumers(ctx context.Context) error {
+	consumers := b.consumers()
+	var all mismatch
+	for _, stream := range slices.Sorted(maps.Keys(consumers)) {
+		for _, want := range consumers[stream] {
+			_, err := b.JS.CreateConsumer(ctx, stream, want)
+			what := fmt.Sprintf("consumer %s of stream %s", want.Durable, stream)
+			switch {
+			case errors.Is(err, jetstream.ErrConsumerExists):
+				differ, err := b.consumerDiffers(ctx, stream, want)
+				if err != nil {
+					return unavailable("bus.Ensure", fmt.Errorf("look at %s: %w", what, err))
+				}
+				all.add(what, differ)
+			case err != nil:
+				return unavailable("bus.Ensure", fmt.Errorf("create %s: %w", what, err))
+			}
+		}
+	}
+	return all.err()
+}
+
+func (b *Bus) consumerDiffers(ctx context.Context, stream string, want jetstream.ConsumerConfig) ([]difference, error) {
+	existing, err := b.JS.Consumer(ctx, stream, want.Durable)
+	if err != nil {
+		return nil, err
+	}
+	return consumerDifferences(want, existing.CachedInfo().Config), nil
 }

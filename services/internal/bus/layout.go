@@ -86,16 +86,22 @@ func (b *Bus) subjects(shard int, filters ...func(partition int) string) []strin
 	return out
 }
 
+// What streams say of the layout that they belong to.
+const (
+	metaPartitions = "sluice.partitions"
+	metaShards     = "sluice.shards"
+)
+
 // metadata tells installations apart that have the same streams.
 func (b *Bus) metadata() map[string]string {
 	return map[string]string{
-		"sluice.partitions": strconv.Itoa(b.Config.Partitions),
-		"sluice.shards":     strconv.Itoa(b.Config.Shards),
+		metaPartitions: strconv.Itoa(b.Config.Partitions),
+		metaShards:     strconv.Itoa(b.Config.Shards),
 	}
 }
 
-func (b *Bus) streams() []jetstream.StreamConfig {
-	configs := []jetstream.StreamConfig{{
+func (b *Bus) streams() []wantedStream {
+	wanted := []wantedStream{{sizeSetting: "DEAD_MAX_BYTES", StreamConfig: jetstream.StreamConfig{
 		Name:        b.Dead(),
 		Description: "what could not be processed, with its reason",
 		Subjects:    []string{b.Space.DeadLetters("")},
@@ -103,9 +109,9 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 		Discard:     jetstream.DiscardNew,
 		MaxBytes:    b.Config.DeadMaxBytes,
 		AllowDirect: true,
-	}}
+	}}}
 	for k := range b.Config.Shards {
-		configs = append(configs, jetstream.StreamConfig{
+		wanted = append(wanted, wantedStream{sizeSetting: "COMMANDS_MAX_BYTES", StreamConfig: jetstream.StreamConfig{
 			Name:               b.Commands(k),
 			Description:        "what the engine must react to",
 			Subjects:           b.subjects(k, b.Space.Commands),
@@ -113,7 +119,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			Discard:            jetstream.DiscardNew,
 			MaxBytes:           b.Config.CommandsMaxBytes,
 			AllowAtomicPublish: true,
-		}, jetstream.StreamConfig{
+		}}, wantedStream{StreamConfig: jetstream.StreamConfig{
 			Name:              b.Timers(k),
 			Description:       "durable timers of flows",
 			Subjects:          b.subjects(k, b.Space.Timers, b.Space.Wakes),
@@ -121,7 +127,7 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			AllowMsgSchedules: true,
 			AllowRollup:       true,
 			AllowMsgTTL:       true,
-		}, jetstream.StreamConfig{
+		}}, wantedStream{sizeSetting: "FLOWS_MAX_BYTES", StreamConfig: jetstream.StreamConfig{
 			Name:               b.Flows(k),
 			Description:        "the history of flows, one message a commit",
 			Subjects:           b.subjects(k, func(p int) string { return b.Space.Flows("", p) }),
@@ -130,21 +136,21 @@ func (b *Bus) streams() []jetstream.StreamConfig {
 			MaxBytes:           b.Config.FlowsMaxBytes,
 			AllowDirect:        true,
 			AllowAtomicPublish: true,
-		}, jetstream.StreamConfig{
+		}}, wantedStream{sizeSetting: "INVOCATIONS_MAX_BYTES", StreamConfig: jetstream.StreamConfig{
 			Name:        b.Invocations(k),
 			Description: "calls to HTTP steps",
 			Subjects:    b.subjects(k, b.Space.InvocationsHTTP),
 			Retention:   jetstream.WorkQueuePolicy,
 			Discard:     jetstream.DiscardNew,
 			MaxBytes:    b.Config.InvocationsMaxBytes,
-		})
+		}})
 	}
-	for i := range configs {
-		configs[i].Storage = jetstream.FileStorage
-		configs[i].Replicas = b.Config.StreamReplicas
-		configs[i].Metadata = b.metadata()
+	for i := range wanted {
+		wanted[i].Storage = jetstream.FileStorage
+		wanted[i].Replicas = b.Config.StreamReplicas
+		wanted[i].Metadata = b.metadata()
 	}
-	return configs
+	return wanted
 }
 
 func (b *Bus) buckets() []jetstream.KeyValueConfig {
@@ -156,6 +162,20 @@ func (b *Bus) buckets() []jetstream.KeyValueConfig {
 		},
 		{Bucket: b.Space.Name(BucketKeys), Description: "token signing keys", History: 1, Replicas: b.Config.StreamReplicas},
 	}
+}
+
+// bucketStreams are the streams of the buckets, as far as Sluice relies on how
+// they are.
+func (b *Bus) bucketStreams() []wantedStream {
+	buckets := b.buckets()
+	wanted := make([]wantedStream, 0, len(buckets))
+	for _, kv := range buckets {
+		wanted = append(wanted, wantedStream{bucket: kv.Bucket, StreamConfig: jetstream.StreamConfig{
+			Name: "KV_" + kv.Bucket, Storage: kv.Storage, Replicas: kv.Replicas,
+			MaxMsgsPerSubject: int64(kv.History), MaxAge: kv.TTL, SubjectDeleteMarkerTTL: kv.LimitMarkerTTL,
+		}})
+	}
+	return wanted
 }
 
 // consumers maps a stream to its durable consumers.
