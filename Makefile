@@ -74,7 +74,7 @@ seed: build ## play the scenario of the README by curl, against `sluice dev`
 	scripts/seed-dev.sh
 
 .PHONY: compose-test
-compose-test: ## play the same scenario against docker compose, with two engines and two gateways
+compose-test: ## play the same scenario against docker compose in each mode of durability, killing NATS servers
 	scripts/compose-test.sh
 
 ##### Check and generate

@@ -2,19 +2,23 @@
 # The life of one async step by curl alone, against a Sluice that runs: register a step, start a flow, receive the invocation, post its
 # result, post it again, post another one, try another token, read the flow. Fails at the first answer that is not as it should be.
 #
-#   seed.sh CONSOLE GATEWAY [LISTEN [HOST]]
+#   seed.sh CONSOLE GATEWAY [LISTEN [HOST [COMMAND...]]]
 #
 # CONSOLE and GATEWAY are base URLs; the dispatcher reaches the step's endpoint, which listens here on LISTEN (127.0.0.1), by the name
-# HOST (127.0.0.1). Needs curl and Go.
+# HOST (127.0.0.1). The command, if there is one, is run between invocation and result, to break something: the result is then sent again
+# as long as it is not stored, for OUTAGE_LIMIT seconds. Needs curl and Go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 source scripts/lib.sh
 
-[ $# -ge 2 ] || die "usage: seed.sh CONSOLE GATEWAY [LISTEN [HOST]]"
+[ $# -ge 2 ] || die "usage: seed.sh CONSOLE GATEWAY [LISTEN [HOST [COMMAND...]]]"
 readonly console=${1%/} gateway=${2%/} listen=${3:-127.0.0.1} host=${4:-127.0.0.1}
+shift "$(($# < 4 ? $# : 4))"
+readonly OUTAGE_LIMIT=30
 readonly run=seed-$$-$SECONDS-$RANDOM
 readonly step=$run-step flow=$run-flow
+readonly result='{"success":true,"outputs":{"result":"ok"}}'
 
 tmp=$(mktemp -d)
 receiver=
@@ -46,6 +50,16 @@ completed() {
   [ "$status" = 200 ] && grep -qF '"status":"completed"' "$tmp/body"
 }
 
+# stored: the result was sent and is stored. Until then only what says that it is not may be answered, or nothing.
+stored() {
+  call POST "$webhook" "$result" || status=000
+  case $status in
+    200) return 0 ;;
+    000 | 502 | 503 | 504) return 1 ;;
+    *) die "post the result: got $status: $body" ;;
+  esac
+}
+
 start_receiver() {
   go build -o "$tmp/receiver" ./bench/receiver
   : >"$tmp/record"
@@ -72,9 +86,16 @@ case $webhook in
   *) die "the invocation has the webhook URL '$webhook', not one of $gateway" ;;
 esac
 
-readonly result='{"success":true,"outputs":{"result":"ok"}}'
-call POST "$webhook" "$result"
-expect 200 '"status":"accepted"' "post the result"
+if [ $# -eq 0 ]; then
+  call POST "$webhook" "$result"
+  expect 200 '"status":"accepted"' "post the result"
+else
+  say "now: $*"
+  "$@" >/dev/null
+  began=$SECONDS
+  wait_for "$OUTAGE_LIMIT" stored || die "the result is not stored $OUTAGE_LIMIT s later: $status $body"
+  say "ok   post the result: $status, after $((SECONDS - began)) s"
+fi
 call POST "$webhook" "$result"
 expect 200 '"status":"replayed"' "post the same again"
 expect 200 'Idempotency-Replayed: true' "its header"
@@ -87,7 +108,7 @@ case $token in A*) forged=B${token#?} ;; *) forged=A${token#?} ;; esac
 call POST "${webhook%/*}/$forged" "$result"
 expect 404 urn:sluice:problem: "post with a changed token"
 
-wait_for 20 completed || die "the flow did not complete: $body"
+wait_for 60 completed || die "the flow did not complete: $body"
 # The value and then the step that gave it, in whichever order.
 tr -d ' \n' <"$tmp/body" | grep -qE '"result":\{[^{}]*"value":"ok"' || die "the flow's state does not show the result: $body"
 say "ok   the flow's state: completed, result is ok"

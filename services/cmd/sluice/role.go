@@ -11,6 +11,7 @@ import (
 	"github.com/sluiceflow/sluice/services/engine"
 	"github.com/sluiceflow/sluice/services/gateway"
 	"github.com/sluiceflow/sluice/services/internal/conf"
+	"github.com/sluiceflow/sluice/services/internal/durability"
 	"github.com/sluiceflow/sluice/services/internal/telemetry"
 )
 
@@ -100,7 +101,7 @@ func gatewayRole(cfg gateway.Config) serve.Build {
 	return func(_ context.Context, p serve.Platform) (serve.Role, error) {
 		g, err := gateway.New(cfg, gateway.Deps{
 			Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics,
-			Lossy: func() bool { return !p.Durability.Now().Synced },
+			Lossy: func() bool { return p.Durability.Now().Promise == durability.Fast },
 		})
 		if err != nil {
 			return serve.Role{}, err
