@@ -52,8 +52,8 @@ func newStackOn(t *testing.T, on server) *stack {
 	for role := range s.addrs {
 		s.start(role)
 	}
-	for _, addr := range s.addrs {
-		ready(t, addr)
+	for role, addr := range s.addrs {
+		s.roles[role].ready(addr)
 	}
 	return s
 }
@@ -67,7 +67,7 @@ func (on server) conf(t *testing.T, listen, monitor string) string {
 
 func (s *stack) startNATS() {
 	s.t.Helper()
-	s.nats = start(s.t, "nats-server", nil, built.nats, "-c", s.conf)
+	s.nats = start(s.t, "nats-server", nil, built.NATS, "-c", s.conf)
 }
 
 func (s *stack) start(role string) {
@@ -83,7 +83,7 @@ func (s *stack) startAs(name, role string) {
 	}
 	env := map[string]string{"LISTEN_ADDR": s.addrs[name]}
 	maps.Copy(env, s.env)
-	s.roles[name] = start(s.t, name, env, built.sluice, role)
+	s.roles[name] = start(s.t, name, env, built.Sluice, role)
 }
 
 func TestRolesAsProcesses(t *testing.T) {
@@ -110,7 +110,7 @@ func TestKilledRolesLoseNothing(t *testing.T) {
 		defer close(done)
 		for n, role := range []string{"engine", "gateway", "dispatcher", "engine", "console", "engine"} {
 			l.waitStored(10 * (n + 1))
-			s.roles[role].kill()
+			s.roles[role].Kill()
 			s.start(role)
 		}
 	}()
@@ -127,15 +127,15 @@ func TestDevSurvivesAKill(t *testing.T) {
 	addr, nats := freeAddr(t), freeAddr(t)
 	args := []string{"dev", "--listen", addr, "--data", t.TempDir()}
 	env := map[string]string{"DEV_NATS_LISTEN": nats}
-	dev := start(t, "dev", env, p.sluice, args...)
-	ready(t, addr)
+	dev := start(t, "dev", env, p.Sluice, args...)
+	dev.ready(addr)
 	l := newLoad(t, "http://"+addr)
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)
 		l.waitStored(150)
-		dev.kill()
-		dev = start(t, "dev again", env, p.sluice, args...)
+		dev.Kill()
+		dev = start(t, "dev again", env, p.Sluice, args...)
 	}()
 	l.begin(200)
 	<-killed

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -189,7 +188,7 @@ func TestKillOfOneOfTwoEngines(t *testing.T) {
 		usual := ls.slowest()
 		time.Sleep(rand.N(200 * time.Millisecond)) // at any moment
 		victim := engines[i%2]
-		s.roles[victim].kill()
+		s.roles[victim].Kill()
 		pause := ls.slowest()
 		verdict := "ok"
 		if pause-usual > killPause {
@@ -214,7 +213,7 @@ func TestKillOfTheOnlyEngine(t *testing.T) {
 	l := newLoad(t, "http://"+s.addrs["console"])
 	ls := newLanes(l)
 	ls.slowest()
-	s.roles["engine"].kill()
+	s.roles["engine"].Kill()
 	s.start("engine")
 	pause := ls.slowest()
 	t.Logf("the slowest flow took %s", pause)
@@ -257,12 +256,12 @@ func TestAnEngineSleepsTooLong(t *testing.T) {
 	ls := newLanes(l)
 	ls.slowest()
 	sleeper := s.roles[engines[1]]
-	if err := sleeper.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := sleeper.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	owns(t, s.addrs[engines[0]], "16 of 16")
 	t.Logf("the slowest flow took %s", ls.slowest())
-	if err := sleeper.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+	if err := sleeper.Continue(); err != nil {
 		t.Fatal(err)
 	}
 	s.shared(engines)
