@@ -207,10 +207,10 @@ func TestAPowerCutInTheFastModeIsSeen(t *testing.T) {
 	release()
 	l.waitStored(30)
 	for _, role := range []string{"engine", "dispatcher"} { // nothing is repaired before it is looked at
-		s.roles[role].kill()
+		s.roles[role].Kill()
 	}
 	s.cut(disk)
-	ready(t, s.addrs["gateway"])
+	s.roles["gateway"].ready(s.addrs["gateway"])
 
 	kinds := map[check.Kind]int{}
 	for _, f := range s.verify() {

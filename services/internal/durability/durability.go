@@ -44,6 +44,7 @@ type server struct {
 	synced bool
 	every  string // how often it syncs, where that is not always
 	size   int    // of its cluster, as it knows it; 0 without one
+	away   bool // it does not answer now: this is what it said last
 	err    error
 }
 
@@ -86,6 +87,7 @@ func doubtsOf(servers []server, connected string) []string {
 		case !s.synced:
 			doubts = append(doubts, fmt.Sprintf("%s writes to disk every %s", s.name, s.every))
 		}
+		failed = failed || s.away
 		size = max(size, s.size)
 		if !slices.Contains(ids, s.id) {
 			ids = append(ids, s.id)

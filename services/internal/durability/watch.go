@@ -42,6 +42,7 @@ type Watcher struct {
 	opts  Options
 	state atomic.Pointer[State]
 	gauge *prometheus.GaugeVec
+	known []server // what each said last; of whoever looks
 }
 
 // Watch looks once, for 2 seconds at most, and logs what it found.
@@ -106,5 +107,26 @@ func (w *Watcher) find(ctx context.Context) State {
 	if w.opts.Fixed != nil {
 		return *w.opts.Fixed
 	}
-	return judge(ask(ctx, w.opts.Monitors), w.opts.Replicas(), w.opts.Connected())
+	servers := ask(ctx, w.opts.Monitors)
+	w.recall(servers)
+	return judge(servers, w.opts.Replicas(), w.opts.Connected())
+}
+
+// recall puts what a server said last in the place of no answer, as while it is
+// replaced: were the promise the fast one for that moment, gateways would take
+// what they accepted for lost, and a second outcome of a token could be
+// acknowledged.
+func (w *Watcher) recall(servers []server) {
+	if w.known == nil {
+		w.known = make([]server, len(servers))
+	}
+	for i := range servers {
+		switch {
+		case servers[i].err == nil:
+			w.known[i] = servers[i]
+		case w.known[i].id != "":
+			servers[i] = w.known[i]
+			servers[i].away = true
+		}
+	}
 }
