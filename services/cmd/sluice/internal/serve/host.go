@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluiceflow/sluice/services/internal/fault"
@@ -86,12 +88,24 @@ func (h *host) show(roles map[string]Role) {
 		health.Extra = func(ctx context.Context) map[string]any { return h.about(ctx, roles) }
 	}
 	health.Register(e)
+	if roles == nil {
+		// Not a 404: a worker would take that for the end of its token.
+		e.RouteNotFound("/*", starting)
+	}
 	for _, role := range roles {
 		if role.Routes != nil {
 			role.Routes(e)
 		}
 	}
 	h.server.Handle(e)
+}
+
+// starting answers for what is not served yet.
+func starting(echo.Context) error {
+	return &httpapi.ProblemError{
+		Status: http.StatusServiceUnavailable, Code: "starting",
+		Detail: "the service has not started yet; send the same again", RetryAfter: time.Second,
+	}
 }
 
 func (h *host) checks(ctx context.Context, roles map[string]Role) map[string]error {

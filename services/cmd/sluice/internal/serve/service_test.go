@@ -133,6 +133,49 @@ func TestAFailureEndsTheService(t *testing.T) {
 	}
 }
 
+// Whoever calls a service before it can do its work must come again: a 404 would
+// say that there is nothing to come for.
+func TestWhatIsNotServedYetIsUnavailable(t *testing.T) {
+	t.Parallel()
+	const path = "/webhook/flow/step/token"
+	proceed, addr := make(chan struct{}), make(chan string, 1)
+	s, ready := service(t, func(_ context.Context, p serve.Platform) (serve.Role, error) {
+		addr <- p.Addr
+		<-proceed
+		return serve.Role{
+			Routes: func(e *echo.Echo) {
+				e.POST(path, func(c echo.Context) error { return c.NoContent(http.StatusNoContent) })
+			},
+			Run: idle, Checks: well,
+		}, nil
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, slog.New(slog.DiscardHandler)) }()
+	base := "http://" + <-addr
+	resp, err := http.Post(base+path, "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("before it has started: %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	close(proceed)
+	<-ready
+	if resp, err = http.Post(base+path, "application/json", strings.NewReader("{}")); err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Errorf("once it has: %s", resp.Status)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPasswordsAreNotTold(t *testing.T) {
 	t.Parallel()
 	s, _ := service(t, nil)
