@@ -1,0 +1,198 @@
+// Package invariant says which promises were broken, from nothing but what the
+// load wrote down and what the control API shows.
+package invariant
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sluiceflow/sluice/pkg/client"
+	"github.com/sluiceflow/sluice/pkg/event"
+	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
+)
+
+// The invariants, by their numbers.
+const (
+	Recorded  = 1 // what got a 2xx is in the history exactly once
+	OneResult = 2 // a token has one outcome
+	Ended     = 3 // no flow is stuck
+	Answers   = 4 // 2xx only for what is stored, 4xx for what changes nothing
+	Delivered = 5 // invocations arrive, with the same token and attempt
+	Replayed  = 6 // the history gives the state
+	Secret    = 7 // a bad token changes nothing and learns nothing
+)
+
+// prefixLength is how much of a token histories show.
+const prefixLength = 8
+
+// Violation is one promise that was not kept.
+type Violation struct {
+	Invariant int
+	Flow      string
+	What      string
+}
+
+func (v Violation) String() string {
+	return fmt.Sprintf("invariant %d, flow %s: %s", v.Invariant, v.Flow, v.What)
+}
+
+// History is a flow as the control API shows it.
+type History struct {
+	// Known is false where the API says that there is no such flow.
+	Known  bool
+	Events []event.Event
+	State  client.FlowState
+}
+
+// Evidence is what is judged.
+type Evidence struct {
+	Book  ledger.Book
+	Flows map[string]History
+	// Quiet says that nothing was broken meanwhile: invocations must not
+	// arrive twice.
+	Quiet bool
+	// IndexLost says that Redis lost data: a second outcome of a token may get a
+	// 2xx, and is recorded as ignored.
+	IndexLost bool
+	// EndBy is when every flow must have ended; zero asks only that it has.
+	EndBy time.Time
+	// Unreachable are the steps whose calls cannot arrive.
+	Unreachable map[string]bool
+}
+
+// Check returns what was broken, by invariant and flow.
+func Check(e Evidence) []Violation {
+	c := newCheck(e)
+	tokens := c.byToken()
+	for _, id := range c.flows() {
+		h := c.Flows[id]
+		c.started(id, h)
+		if !h.Known {
+			continue
+		}
+		c.ended(id, h)
+		c.canceled(id, h)
+		c.replay(id, h)
+		c.delivered(id, h)
+	}
+	for _, key := range sortedKeys(tokens) {
+		c.token(key, tokens[key])
+	}
+	c.forged()
+	slices.SortStableFunc(c.found, func(a, b Violation) int {
+		return cmp.Or(cmp.Compare(a.Invariant, b.Invariant), cmp.Compare(a.Flow, b.Flow))
+	})
+	return c.found
+}
+
+type check struct {
+	Evidence
+
+	found []Violation
+	told  map[string]bool // what was said once
+
+	starts  map[string][]ledger.Start // by flow, as the rest
+	calls   map[string][]ledger.Call
+	cancels map[string][]ledger.Cancel
+}
+
+func newCheck(e Evidence) *check {
+	c := &check{
+		Evidence: e, told: map[string]bool{},
+		starts: map[string][]ledger.Start{}, calls: map[string][]ledger.Call{}, cancels: map[string][]ledger.Cancel{},
+	}
+	for _, s := range e.Book.Starts {
+		c.starts[s.Flow] = append(c.starts[s.Flow], s)
+	}
+	for _, call := range e.Book.Calls {
+		c.calls[call.Flow] = append(c.calls[call.Flow], call)
+	}
+	for _, cancel := range e.Book.Cancels {
+		c.cancels[cancel.Flow] = append(c.cancels[cancel.Flow], cancel)
+	}
+	return c
+}
+
+func (c *check) broken(invariant int, flow, format string, args ...any) {
+	v := Violation{Invariant: invariant, Flow: flow, What: fmt.Sprintf(format, args...)}
+	if !c.told[v.String()] {
+		c.told[v.String()] = true
+		c.found = append(c.found, v)
+	}
+}
+
+// flows are all that were started, or shown.
+func (c *check) flows() []string {
+	all := map[string]bool{}
+	for id := range c.starts {
+		all[id] = true
+	}
+	for id := range c.Flows {
+		all[id] = true
+	}
+	return sortedKeys(all)
+}
+
+// started checks that a flow is there if its start got a 2xx, and only if
+// somebody may have started it.
+func (c *check) started(id string, h History) {
+	var stored, possible bool
+	requests := map[string]bool{}
+	for _, s := range c.starts[id] {
+		if s.Status >= 400 && s.Status < 500 && s.Status != http.StatusConflict {
+			c.broken(Answers, id, "its start got %d, and the request was good", s.Status)
+		}
+		if s.Status >= 200 && s.Status < 300 {
+			stored = true
+			requests[s.Request] = true
+		}
+		possible = possible || s.Status < 400 || s.Status >= 500
+	}
+	switch {
+	case stored && !h.Known:
+		c.broken(Answers, id, "its start got a 2xx, and it is not there")
+	case !possible && h.Known:
+		c.broken(Answers, id, "it is there, though every request for it was refused")
+	}
+	if len(requests) > 1 {
+		c.broken(Answers, id, "%d different requests to start it got a 2xx", len(requests))
+	}
+}
+
+// ended checks that the flow reached its end, and in time.
+func (c *check) ended(id string, h History) {
+	s := h.State
+	switch {
+	case !s.Status.Ended():
+		c.broken(Ended, id, "it is %s", s.Status)
+	case s.CompletedAt.IsZero():
+		c.broken(Ended, id, "it is %s without a time", s.Status)
+	case !c.EndBy.IsZero() && s.CompletedAt.After(c.EndBy):
+		c.broken(Ended, id, "it ended %s too late", s.CompletedAt.Sub(c.EndBy).Round(time.Millisecond))
+	}
+}
+
+// canceled checks that a flow whose cancellation got a 2xx was canceled.
+func (c *check) canceled(id string, h History) {
+	for _, cancel := range c.cancels[id] {
+		if cancel.Status >= 200 && cancel.Status < 300 && h.State.Status != client.Canceled {
+			c.broken(Answers, id, "its cancellation got a 2xx, and it is %s", h.State.Status)
+		}
+	}
+}
+
+func prefix(token string) string {
+	return token[:min(len(token), prefixLength)]
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

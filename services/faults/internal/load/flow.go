@@ -1,0 +1,77 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sluiceflow/sluice/pkg/client"
+	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
+)
+
+// flow starts a flow and does to it what its shape asks for.
+func (l *Load) flow(ctx context.Context, shape Shape, n int) {
+	id := fmt.Sprintf("%s-%d", shape, n)
+	request, dice := shape.request(id), l.dice("start", id)
+	switch dice.IntN(10) {
+	case 0: // again, at once
+		for range 3 {
+			l.background(func() { l.start(ctx, request) })
+		}
+	case 1: // another request for the same id
+		other := request
+		other.Labels = map[string]string{"request": "other"}
+		l.background(func() { l.start(ctx, other) })
+	}
+	if !l.start(ctx, request) {
+		return
+	}
+	if dice.IntN(10) == 0 {
+		l.start(ctx, request)
+	}
+	if shape == Cancel && pause(ctx, time.Duration(50+dice.IntN(450))*time.Millisecond) {
+		l.cancel(ctx, id)
+	}
+}
+
+// start asks for a flow until it is stored or refused, and reports whether it is
+// stored.
+func (l *Load) start(ctx context.Context, r client.StartRequest) bool {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return false
+	}
+	for n := 0; ; n++ {
+		entry := ledger.Start{Flow: r.ID, Request: string(body), Sent: time.Now()}
+		_, err := l.console().StartFlow(ctx, r)
+		entry.Answered, entry.Status = time.Now(), statusOf(err)
+		l.cfg.Ledger.Start(entry)
+		if err == nil {
+			return true
+		}
+		if entry.Status == http.StatusConflict || !pause(ctx, patience(n)) {
+			return false
+		}
+	}
+}
+
+// cancel asks for a flow's end until it is canceled or has ended.
+func (l *Load) cancel(ctx context.Context, id string) {
+	for n := 0; ; n++ {
+		status := statusOf(l.console().CancelFlow(ctx, id, "the load has changed its mind"))
+		l.cfg.Ledger.Cancel(ledger.Cancel{Flow: id, Status: status})
+		if (status >= 200 && status < 500) || !pause(ctx, patience(n)) {
+			return
+		}
+	}
+}
+
+// statusOf is the HTTP status of an answer, or 0 where none came.
+func statusOf(err error) int {
+	if err == nil {
+		return http.StatusOK
+	}
+	return client.StatusOf(err)
+}
