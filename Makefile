@@ -65,6 +65,19 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 bench-once: ## run each Go benchmark once, so that none rots
 	go test -run '^$$' -bench . -benchtime 1x -p $(TEST_JOBS) -timeout $(TEST_TIMEOUT) work
 
+# Rows of the fault suite at once: they measure pauses, so more than one needs more processors.
+FAULTS_JOBS ?= 1
+FAULTS_ROWS ?= .
+
+.PHONY: faults-short
+faults-short: ## break everything a few times under load (about 6 minutes)
+	FAULTS=short go test -count 1 -v -parallel $(FAULTS_JOBS) -timeout 15m -run 'TestRow.*$(FAULTS_ROWS)' ./services/faults
+
+.PHONY: faults
+faults: ## break everything again and again under load; writes the table of docs/reliability.md
+	FAULTS=long FAULTS_REPORT=$(CURDIR)/docs/reliability.md \
+	  go test -count 1 -v -parallel $(FAULTS_JOBS) -timeout 3h -run 'TestRow.*$(FAULTS_ROWS)' ./services/faults
+
 .PHONY: bench
 bench: build ## measure flows/s beside the bare I/O; writes docs/benchmarks.md
 	go run ./bench -sluice $(BIN)/sluice

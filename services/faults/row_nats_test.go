@@ -1,0 +1,150 @@
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluiceflow/sluice/pkg/client"
+	"github.com/sluiceflow/sluice/pkg/subject"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/faults/internal/invariant"
+	"github.com/sluiceflow/sluice/services/faults/internal/load"
+	"github.com/sluiceflow/sluice/services/faults/internal/world"
+)
+
+// jetstream connects to the world's NATS; the connection ends with the test.
+func (r *run) jetstream() jetstream.JetStream {
+	r.t.Helper()
+	nc, err := nats.Connect(r.w.NATSURL())
+	r.must(err)
+	r.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	r.must(err)
+	return js
+}
+
+// What can never be read goes to DEAD with its reason, and holds up nobody.
+func TestRowPoison(t *testing.T) {
+	t.Parallel()
+	space := subject.NewSpace("")
+	sent := 0
+	play(t, row{
+		fault: "garbage bytes as commands and invocations", short: 1, long: 5, pause: 3 * second,
+		once: func(r *run) {
+			js := r.jetstream()
+			for i := range 20 {
+				flow := "poison-" + strconv.Itoa(i)
+				for _, to := range []string{
+					space.Command(subject.SourceHook, subject.Partition(flow, 16), flow),
+					space.InvokeHTTP("reserve", subject.Partition(flow, 16), flow),
+				} {
+					_, err := js.Publish(r.t.Context(), to, []byte{0xff, 0x00, byte(i), 0xfe})
+					r.must(err)
+					sent++
+				}
+			}
+			r.wait(2 * second)
+		},
+		after: func(r *run, _ map[string]invariant.History) { r.buried(sent) },
+	})
+}
+
+// buried checks that DEAD holds so many letters, each with a reason.
+func (r *run) buried(want int) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	consumer, err := r.jetstream().OrderedConsumer(ctx, "DEAD", jetstream.OrderedConsumerConfig{})
+	r.must(err)
+	for range want {
+		msg, err := consumer.Next(jetstream.FetchContext(ctx))
+		r.must(err)
+		var letter sluicev1.DeadLetter
+		r.must(proto.Unmarshal(msg.Data(), &letter))
+		if letter.GetReason() == "" || len(letter.GetData()) != 4 {
+			r.t.Errorf("a dead letter has the reason %q and %d bytes of the original", letter.GetReason(), len(letter.GetData()))
+		}
+	}
+	if info, err := consumer.Info(ctx); err != nil || info.NumPending > 0 {
+		r.t.Errorf("DEAD holds more than %d letters: %v", want, err)
+	}
+}
+
+// A subscriber that stops reading, and one that stops without a word, are
+// noticed by nobody else.
+func TestRowSubscriberDead(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "slow and dead subscribers of flow events", short: 1, long: 5, pause: 3 * second,
+		once: func(r *run) {
+			js := r.jetstream()
+			for i := range 5 {
+				ctx, cancel := context.WithCancel(r.t.Context())
+				next := make(chan error, 1)
+				go func() {
+					for _, err := range client.Events(ctx, js, client.EventsOptions{All: true, Durable: "slow-" + strconv.Itoa(i)}) {
+						next <- err
+						<-ctx.Done() // reads one event, and no more
+						return
+					}
+				}()
+				r.must(<-next)
+				r.t.Cleanup(cancel)
+			}
+			r.wait(5 * second)
+		},
+	})
+}
+
+// A full stream is told as 503, and loses nothing; when there is space again all
+// goes on.
+func TestRowStreamFull(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "max_bytes of FLOWS reached for 5 s", short: 1, long: 3, pause: 20 * second,
+		world: world.Options{Env: map[string]string{"FLOWS_MAX_BYTES": "1048576"}},
+		load:  load.Config{Rate: 40},
+		once: func(r *run) {
+			js := r.jetstream()
+			r.refused()
+			r.wait(5 * second)
+			stream, err := js.Stream(r.t.Context(), "FLOWS_0")
+			r.must(err)
+			cfg := stream.CachedInfo().Config
+			cfg.MaxBytes = 1 << 30
+			_, err = js.UpdateStream(r.t.Context(), cfg)
+			r.must(err)
+			r.wait(3 * second)
+		},
+		after: func(r *run, _ map[string]invariant.History) {
+			for _, p := range r.book.Book().Posts {
+				if p.Status == http.StatusServiceUnavailable {
+					return
+				}
+			}
+			r.t.Error("no webhook was refused")
+		},
+	})
+}
+
+// refused waits until a start of a flow gets a 503.
+func (r *run) refused() {
+	r.t.Helper()
+	before := len(r.book.Book().Starts)
+	r.eventually(func() error {
+		starts := r.book.Book().Starts
+		for _, s := range starts[before:] {
+			if s.Status == http.StatusServiceUnavailable {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d starts, and none was refused", len(starts))
+	})
+}

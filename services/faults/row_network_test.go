@@ -1,0 +1,83 @@
+package faults_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sluiceflow/sluice/services/faults/internal/invariant"
+	"github.com/sluiceflow/sluice/services/faults/internal/world"
+)
+
+// membership is longer than an engine that is not heard of counts as alive.
+const membership = 6 * second
+
+func TestRowEngineCutOff(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "network between one of two engines and NATS cut for 10 s", short: 1, long: 5, pause: 10 * second,
+		world: world.Options{Roles: map[string]int{"engine": 2}, Far: []string{"engine-1"}},
+		once: func(r *run) {
+			r.moment(second)
+			r.w.Proxy("engine-1").Halt()
+			r.wait(10 * second)
+			r.w.Proxy("engine-1").Heal()
+		},
+	})
+}
+
+func TestRowEnginePaused(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "one of two engines paused (SIGSTOP) beyond its membership, and resumed", short: 1, long: 5, pause: 10 * second,
+		world: world.Options{Roles: map[string]int{"engine": 2}},
+		once: func(r *run) {
+			r.moment(second)
+			r.must(r.w.Pause("engine-1"))
+			r.wait(membership)
+			r.must(r.w.Continue("engine-1"))
+		},
+	})
+}
+
+// drainLimit is how long a role may take to end when it is asked to.
+const drainLimit = 10 * second
+
+func TestRowRollingRestart(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "rolling restart of all roles by SIGTERM", short: 1, long: 5, pause: 10 * second,
+		world: world.Options{Roles: map[string]int{"gateway": 2, "engine": 2, "dispatcher": 2, "console": 2}},
+		once: func(r *run) {
+			for _, role := range []string{"gateway", "engine", "dispatcher", "console"} {
+				for _, name := range r.w.Names(role) {
+					r.roll(name)
+				}
+			}
+		},
+		after: noDrainErrors,
+	})
+}
+
+// roll replaces a process as an operator does.
+func (r *run) roll(name string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	took, err := r.w.Stop(ctx, name)
+	if err != nil || took > drainLimit {
+		r.t.Errorf("%s took %s to end, allowed are %s: %v", name, took.Round(time.Millisecond), drainLimit, err)
+	}
+	r.must(r.w.Restart(r.t.Context(), name))
+	r.await(name)
+}
+
+// noDrainErrors checks that no webhook got a 5xx that is not about its token.
+// Where nothing looks at /ready, as here, a process that starts gets some too.
+func noDrainErrors(r *run, _ map[string]invariant.History) {
+	for _, p := range r.book.Book().Posts {
+		if p.Status >= 500 && p.Code != "busy" && p.Code != "contested" && p.Code != "starting" {
+			r.t.Errorf("flow %s, step %s: a webhook got %d (%s) from a process that drains: %s", p.Flow, p.Step, p.Status, p.Code, p.Told)
+		}
+	}
+}
