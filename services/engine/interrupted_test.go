@@ -1,13 +1,20 @@
 package engine_test
 
 import (
+	"encoding/hex"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
@@ -135,5 +142,48 @@ func TestWhatIsHeldIsNotDeliveredAgain(t *testing.T) {
 	}
 	proxy.Heal()
 	w.invocation("f", "c")
+	w.idle()
+}
+
+// Rule 1: an engine whose state is old decides that a command is nothing to it.
+// It looks whether its state is the flow's last before it acks.
+func TestNothingIsAckedByAnOldState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	w.begin("f", chain(t))
+	w.invocation("f", "a")
+	w.idle()
+	// Behind its back the flow goes and another one gets its id.
+	stream, err := w.bus.JS.Stream(t.Context(), w.bus.Flows(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fence := w.bus.Space.Fence(w.bus.Partition("f"), "f")
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(fence)); err != nil {
+		t.Fatal(err)
+	}
+	const run = 42
+	turn := flow.New("f", plan.Decode).Begin(flow.Env{Now: time.Now().UnixNano(), Run: run, Token: w.keys.Ring().Mint})
+	turn.Apply(startCommand("f", chain(t), "another"), flow.Position{Sequence: 1, Time: 1})
+	data, err := proto.Marshal(turn.Commit())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.bus.Publish(t.Context(), &nats.Msg{
+		Subject: w.bus.Space.Flow(subject.KindAdvanced, w.bus.Partition("f"), "f"), Data: data,
+		Header: nats.Header{
+			bus.HeaderChecksum: {hex.EncodeToString(journal.Checksum(data))}, bus.HeaderSnapshot: {"0"}, bus.HeaderRevision: {"1"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(subject.SourceHook, success(&sluicev1.Invocation{
+		FlowId: "f", Work: &sluicev1.WorkRef{Run: run, StepId: "a", Attempt: 1},
+	}, "x", "1"))
+	if inv := w.invocation("f", "b"); inv.GetWork().GetRun() != run {
+		t.Errorf("an invocation of run %d", inv.GetWork().GetRun())
+	}
 	w.idle()
 }
