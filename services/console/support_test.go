@@ -66,6 +66,13 @@ func newSite(t *testing.T, cfg console.Config) *site {
 	return s
 }
 
+func newSiteOn(t *testing.T, cfg console.Config, b *bus.Bus) *site {
+	t.Helper()
+	s := siteOn(t, cfg, b)
+	s.startEngine()
+	return s
+}
+
 func (s *site) startEngine() {
 	s.t.Helper()
 	letters := dead.Open(s.bus)
@@ -80,7 +87,12 @@ func (s *site) startEngine() {
 
 func siteWithoutEngine(t *testing.T, cfg console.Config) *site {
 	t.Helper()
-	b := testkit.Bus(t)
+	return siteOn(t, cfg, testkit.Bus(t))
+}
+
+// siteOn is siteWithoutEngine on a NATS that is there.
+func siteOn(t *testing.T, cfg console.Config, b *bus.Bus) *site {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	reg, err := registry.Open(t.Context(), b)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
+	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
 
 // patience is how long a test waits for what must happen.
@@ -33,7 +34,8 @@ type world struct {
 	bus     *bus.Bus
 	journal *journal.Journal
 	keys    *keys.Keys
-	log     *slog.Logger // of the engines
+	log     *slog.Logger      // of the engines
+	index   *tokenindex.Index // of its engines; nil for none
 }
 
 func newWorld(t *testing.T) *world {
@@ -75,7 +77,7 @@ func (w *world) startOn(b *bus.Bus, prepare func(*engine.Engine), change ...func
 		c(&cfg)
 	}
 	r := &running{bus: b, metrics: prometheus.NewRegistry()}
-	e, err := engine.New(w.t.Context(), cfg, engine.Deps{Bus: b, Keys: w.keys, Log: w.log, Metrics: r.metrics})
+	e, err := engine.New(w.t.Context(), cfg, engine.Deps{Bus: b, Index: w.index, Keys: w.keys, Log: w.log, Metrics: r.metrics})
 	if err != nil {
 		w.t.Fatal(err)
 	}

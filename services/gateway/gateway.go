@@ -32,6 +32,7 @@ type Config struct {
 	WithoutRedis       string   `env:"GATEWAY_WITHOUT_REDIS" envDefault:"accept" help:"webhooks while Redis does not answer: accept (the token's MAC and the engine are enough) or reject (503)"`
 	CORSOrigins        []string `env:"CORS_ORIGINS" help:"origins whose pages may post webhooks, separated by commas; * means any, empty none"`
 	TrustedProxies     []string `env:"TRUSTED_PROXIES" help:"addresses or networks (CIDR) of proxies whose X-Forwarded-For is believed, separated by commas"`
+	WebhookConcurrency int      `env:"WEBHOOK_CONCURRENCY" envDefault:"4096" help:"webhooks that are worked on at once; more get 503"`
 	BadTokensPerMinute int      `env:"BAD_TOKENS_PER_MINUTE" envDefault:"60" help:"bad tokens that one address may try in a minute before it gets 429"`
 }
 
@@ -73,7 +74,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		Store: deps.Bus, Index: deps.Index, Ring: deps.Keys.Ring,
 		Server: deps.Bus.NC.ConnectedServerId, Lossy: deps.Lossy,
 		RequireIndex: cfg.WithoutRedis == reject, MaxBody: int64(deps.Bus.Config.MaxBodyBytes),
-		Address: address, BadTokens: limit, Log: deps.Log, Metrics: deps.Metrics,
+		Concurrent: cfg.WebhookConcurrency, Address: address, BadTokens: limit, Log: deps.Log, Metrics: deps.Metrics,
 	})
 	if err != nil {
 		return nil, fault.New(fault.Internal, op, err)
@@ -89,6 +90,9 @@ func (c Config) Validate() error {
 	}
 	if c.WithoutRedis != accept && c.WithoutRedis != reject {
 		mistakes = append(mistakes, errors.New("GATEWAY_WITHOUT_REDIS must be accept or reject"))
+	}
+	if c.WebhookConcurrency < 1 {
+		mistakes = append(mistakes, errors.New("WEBHOOK_CONCURRENCY must be 1 at least"))
 	}
 	if c.BadTokensPerMinute < 1 {
 		mistakes = append(mistakes, errors.New("BAD_TOKENS_PER_MINUTE must be 1 at least"))

@@ -49,7 +49,7 @@ func depsOf(tb testing.TB) gateway.Deps {
 }
 
 func configOf() gateway.Config {
-	return gateway.Config{WithoutRedis: "accept", BadTokensPerMinute: 1, CORSOrigins: []string{"https://pages.example"}}
+	return gateway.Config{WithoutRedis: "accept", BadTokensPerMinute: 1, WebhookConcurrency: 4096, CORSOrigins: []string{"https://pages.example"}}
 }
 
 func start(t *testing.T, cfg gateway.Config, deps gateway.Deps) http.Handler {
@@ -229,7 +229,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 	_, err := gateway.New(gateway.Config{
 		WithoutRedis: "maybe", TrustedProxies: []string{"10.0.0.0/8", "nowhere"},
 	}, gateway.Deps{Bus: &bus.Bus{}})
-	for _, want := range []string{"GATEWAY_WITHOUT_REDIS", "BAD_TOKENS_PER_MINUTE", `TRUSTED_PROXIES: "nowhere"`} {
+	for _, want := range []string{"GATEWAY_WITHOUT_REDIS", "BAD_TOKENS_PER_MINUTE", "WEBHOOK_CONCURRENCY", `TRUSTED_PROXIES: "nowhere"`} {
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want it to name %s", err, want)
 		}

@@ -44,7 +44,7 @@ type server struct {
 	synced bool
 	every  string // how often it syncs, where that is not always
 	size   int    // of its cluster, as it knows it; 0 without one
-	away   bool // it does not answer now: this is what it said last
+	away   bool   // it does not answer now: this is what it said last
 	err    error
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -25,13 +26,17 @@ type Proxy struct {
 	target string
 	conns  sync.WaitGroup
 
+	clients atomic.Int64
+
 	mu     sync.Mutex
 	healed *sync.Cond
 	cut    [2]bool // by direction
 	trap   []byte  // what a client sends that cuts trapped; nil for nothing
 	traps  Direction
 	closed bool
-	open   []net.Conn
+
+	swallow bool
+	open    []net.Conn
 }
 
 // NewProxy starts a proxy for a server at a URL. It ends with the test.
@@ -59,11 +64,25 @@ func NewProxy(tb testing.TB, server string) *Proxy {
 // NATSURL is what a NATS client connects to.
 func (p *Proxy) NATSURL() string { return "nats://" + p.addr }
 
+// Addr is where it listens.
+func (p *Proxy) Addr() string { return p.addr }
+
+// Conns is how many connections of clients are open.
+func (p *Proxy) Conns() int { return int(p.clients.Load()) }
+
 // Cut lets nothing pass until Heal.
 func (p *Proxy) Cut() { p.set(true) }
 
 // Heal lets pass what waits, and all that follows.
 func (p *Proxy) Heal() { p.set(false) }
+
+// Swallow takes what clients send and lets none of it pass, until Heal: a server
+// that is there and does not answer. What was swallowed is lost.
+func (p *Proxy) Swallow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.swallow = true
+}
 
 // CutWhen cuts one direction at the moment at which a client sends that text,
 // until Heal. To the server, the text itself does not pass.
@@ -83,7 +102,7 @@ func (p *Proxy) IsCut(d Direction) bool {
 func (p *Proxy) set(cut bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut, p.trap = [2]bool{cut, cut}, nil
+	p.cut, p.trap, p.swallow = [2]bool{cut, cut}, nil, false
 	p.healed.Broadcast()
 }
 
@@ -125,7 +144,11 @@ func (p *Proxy) accept(listener net.Listener) {
 		if !p.keep(client, server) {
 			return
 		}
-		p.conns.Go(func() { p.pass(client, server, ToServer) })
+		p.clients.Add(1)
+		p.conns.Go(func() {
+			defer p.clients.Add(-1)
+			p.pass(client, server, ToServer)
+		})
 		p.conns.Go(func() { p.pass(server, client, ToClient) })
 	}
 }
@@ -158,9 +181,12 @@ func (p *Proxy) pass(from, to net.Conn, d Direction) {
 		for p.cut[d] && !p.closed {
 			p.healed.Wait()
 		}
+		lost := p.swallow && d == ToServer
 		p.mu.Unlock()
-		if _, werr := to.Write(buffer[:n]); werr != nil {
-			return
+		if !lost {
+			if _, werr := to.Write(buffer[:n]); werr != nil {
+				return
+			}
 		}
 		if err != nil {
 			return // closed by the other side or by the test

@@ -173,6 +173,33 @@ func TestRedisLostAfterTheClaim(t *testing.T) {
 	}
 }
 
+// What a gateway works on at once is bounded, also where the stream hangs; those
+// without a valid token take nothing of that.
+func TestNoMoreAtOnceThanMayBe(t *testing.T) {
+	t.Parallel()
+	g := start(t, func(o *webhook.Options) { o.Concurrent = 1 })
+	hold := make(chan struct{})
+	g.set(func() { g.hold = hold })
+	first := make(chan string, 1)
+	go func() { first <- g.post(g.mint(0), "", succeeded).code() }()
+	testkit.Eventually(t, 5*time.Second, func() bool { return len(g.stored()) == 1 })
+	got := g.post(g.mint(1), "", succeeded)
+	if got.code() != "unavailable" || got.header.Get("Retry-After") != "1" || len(g.stored()) != 1 {
+		t.Errorf("one more than may be: %d %s", got.status, got.text)
+	}
+	if got := g.post("bad", "", succeeded); got.status != http.StatusNotFound {
+		t.Errorf("a bad token: %d %s", got.status, got.text)
+	}
+	g.set(func() { g.hold = nil })
+	close(hold)
+	if code := <-first; code != "accepted" {
+		t.Errorf("the first: %s", code)
+	}
+	if got := g.post(g.mint(1), "", succeeded); got.code() != "accepted" {
+		t.Errorf("sent again: %d %s", got.status, got.text)
+	}
+}
+
 func TestASlowClientHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	g := start(t)

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -50,6 +51,9 @@ type Options struct {
 	RequireIndex bool
 	// MaxBody is the size of the largest body, in bytes.
 	MaxBody int64
+	// Concurrent is how many webhooks with a valid token are worked on at once;
+	// more get 503. Each may hold a body of MaxBody bytes.
+	Concurrent int
 	// Address is where a request came from.
 	Address echo.IPExtractor
 	// BadTokens bounds how many bad tokens an address may try.
@@ -58,6 +62,9 @@ type Options struct {
 	Metrics   prometheus.Registerer
 }
 
+// errBusy means that as many webhooks as may be are worked on.
+var errBusy = errors.New("too many webhooks at once")
+
 // Handler answers webhooks.
 type Handler struct {
 	Options
@@ -65,6 +72,7 @@ type Handler struct {
 	metrics *metrics
 	tracer  trace.Tracer
 	breaker breaker
+	slots   chan struct{} // one for each webhook that is worked on
 }
 
 // New returns a handler.
@@ -73,7 +81,10 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{Options: o, metrics: m, tracer: otel.Tracer("github.com/sluiceflow/sluice/services/gateway")}, nil
+	return &Handler{
+		Options: o, metrics: m, tracer: otel.Tracer("github.com/sluiceflow/sluice/services/gateway"),
+		slots: make(chan struct{}, o.Concurrent),
+	}, nil
 }
 
 // Routes adds the webhook to an echo. Other methods and paths below it come here
@@ -117,6 +128,12 @@ func (h *Handler) answer(ctx context.Context, c echo.Context, t target, known bo
 	claims, err := h.Ring().Verify(t.flowID, t.stepID, t.token)
 	if err != nil {
 		return "", h.badToken(c)
+	}
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		return "", notStored(errBusy, retrySoon)
 	}
 	if err := httpapi.CheckJSON(c, false); err != nil {
 		return "", err

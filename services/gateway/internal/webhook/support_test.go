@@ -168,6 +168,9 @@ func serve(tb testing.TB, o webhook.Options) *echo.Echo {
 		tb.Fatal(err)
 	}
 	o.MaxBody, o.Address, o.BadTokens = 1000, echo.ExtractIPDirect(), limit
+	if o.Concurrent == 0 {
+		o.Concurrent = 1000
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
