@@ -47,10 +47,10 @@ func (p *partition) handle(ctx context.Context, batch []jetstream.Msg) {
 	for round := 0; len(jobs) > 0; round++ {
 		p.load(ctx, jobs)
 		for _, j := range jobs {
-			p.decide(ctx, j)
+			p.guarded(ctx, j, "deciding", func() { p.decide(ctx, j) })
 		}
 		for _, j := range jobs {
-			p.confirm(ctx, j)
+			p.guarded(ctx, j, "what follows", func() { p.confirm(ctx, j) })
 		}
 		for _, j := range jobs {
 			p.awaitEffects(ctx, j)
@@ -121,7 +121,7 @@ func (p *partition) load(ctx context.Context, jobs []*job) {
 			continue
 		}
 		reads.Go(func() error {
-			j.entry, j.err = p.e.load(ctx, j.flowID)
+			p.guarded(ctx, j, "reading its history", func() { j.entry, j.err = p.e.load(ctx, j.flowID) })
 			return nil
 		})
 	}
@@ -182,6 +182,8 @@ func (p *partition) finish(ctx context.Context, j *job, round int) {
 		p.e.metrics.conflicts.Inc()
 		p.drop(j)
 		j.pending = append(j.folding, j.pending...)
+		return
+	case p.condemned(ctx, j):
 		return
 	}
 	p.drop(j)

@@ -8,6 +8,8 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/engine/internal/ownership"
 	"github.com/sluiceflow/sluice/services/internal/flow"
+	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 )
 
 // OwnAll makes an engine believe for ever that all partitions are its own.
@@ -24,6 +26,19 @@ func PanicAt(e *Engine, poisonous func(*sluicev1.Command) bool) {
 		}
 		return t.Apply(cmd, at)
 	}
+}
+
+// PanicAtPlan makes the reading of histories panic whose plan has such a step.
+func PanicAtPlan(e *Engine, step string) {
+	plans := e.plans
+	e.plans = func(data []byte) (*plan.Plan, error) {
+		p, err := plans(data)
+		if err == nil && p.Steps[0].ID == step {
+			panic("it is poisonous")
+		}
+		return p, err
+	}
+	e.journal = journal.New(e.bus, e.plans)
 }
 
 type all int
