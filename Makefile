@@ -129,8 +129,8 @@ lint-dead: $(BIN)/deadcode
 
 .PHONY: lint-scripts
 lint-scripts:
-	@echo "bash -n"; for s in .ci/run scripts/*.sh; do bash -n "$$s"; done
-	@if command -v shellcheck >/dev/null; then echo "shellcheck"; shellcheck .ci/run scripts/*.sh; fi
+	@echo "bash -n"; for s in .ci/run scripts/*.sh deployments/*/*.sh; do bash -n "$$s"; done
+	@if command -v shellcheck >/dev/null; then echo "shellcheck"; shellcheck .ci/run scripts/*.sh deployments/*/*.sh; fi
 
 .PHONY: fmt
 fmt: $(BIN)/golangci-lint $(BIN)/buf ## format Go and proto

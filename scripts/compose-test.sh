@@ -55,6 +55,10 @@ CONSOLE_PORT=$(free_port)
 export GATEWAY_PORT CONSOLE_PORT
 export WEBHOOK_BASE_URL=http://localhost:$GATEWAY_PORT
 readonly console=http://localhost:$CONSOLE_PORT
+set -a
+# shellcheck source=/dev/null
+source <(scripts/passwords.sh)
+set +a
 
 # container SERVICE: its id, also while it does not run.
 container() {

@@ -50,7 +50,7 @@ func devSettings(cfg *devConfig, defaults map[string]string) *conf.Set {
 	}
 	maps.Copy(all, defaults)
 	return conf.New(cfg, all).
-		Without("NATS_URL", "NATS_CREDS", "NATS_CA", "NATS_MONITOR_URL", "REDIS_URL", "REDIS_CA", "STREAM_REPLICAS")
+		Without("NATS_URL", "NATS_USER", "NATS_PASSWORD", "NATS_CREDS", "NATS_CA", "NATS_MONITOR_URL", "REDIS_URL", "REDIS_CA", "STREAM_REPLICAS")
 }
 
 func devCommand(w world) *cobra.Command {
@@ -83,7 +83,7 @@ func runDev(ctx context.Context, cfg devConfig, log *slog.Logger, ready func(dev
 	cfg.Serve.Bus.NATSURL, cfg.Redis.URL = servers.NATSURL(), servers.RedisURL()
 	return serve.Service{
 		Name: "dev", Version: version, Config: cfg.Serve,
-		Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, MakeKeys: true,
+		Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, Makes: true,
 		Durability: servers.Durability(),
 		NATS:       []nats.Option{servers.InProcess()},
 		Roles: map[string]serve.Build{

@@ -171,3 +171,27 @@ func TestARoleWaitsForNATSAndStopsCleanly(t *testing.T) {
 		}
 	}
 }
+
+// Only engines make the streams: the others say what they wait for.
+func TestRolesWaitForAnEngine(t *testing.T) {
+	t.Parallel()
+	url, redis := testkit.JetStream(t), testkit.Redis(t)
+	set := []string{"NATS_URL", url, "REDIS_URL", redis, "LISTEN_ADDR", "127.0.0.1:0", "DATA_DIR", t.TempDir()}
+	waiting := make(map[string]*process)
+	for _, name := range []string{"gateway", "dispatcher", "console"} {
+		waiting[name] = start(t, env(set...), name)
+	}
+	for name, p := range waiting {
+		testkit.Eventually(t, soon, func() error {
+			status, body, err := get(p.url() + "/ready")
+			if err == nil && (status != http.StatusServiceUnavailable || !strings.Contains(body, "an engine makes it")) {
+				err = fmt.Errorf("%s without an engine: %d %s", name, status, body)
+			}
+			return err
+		})
+	}
+	start(t, env(set...), "engine").ready()
+	for _, p := range waiting {
+		p.ready()
+	}
+}

@@ -59,7 +59,7 @@ func engineCommand(w world) *cobra.Command {
 	}
 	return roleCommand(w, "engine", "Advance flows", ":8082", func(cfg *config) serve.Service {
 		return serve.Service{
-			Config: cfg.Serve, Redis: &cfg.Redis, Keys: &cfg.Keys, MakeKeys: true,
+			Config: cfg.Serve, Redis: &cfg.Redis, Keys: &cfg.Keys, Makes: true,
 			Roles: map[string]serve.Build{"engine": engineRole(cfg.Engine)},
 		}
 	})

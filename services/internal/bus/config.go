@@ -13,6 +13,8 @@ import (
 // by [Bus.Apply].
 type Config struct {
 	NATSURL        string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222" help:"NATS servers, separated by commas"`
+	NATSUser       string `env:"NATS_USER" help:"user on NATS; its inboxes are below _INBOX.<user>"`
+	NATSPassword   string `env:"NATS_PASSWORD" secret:"true" help:"password of the user"`
 	NATSCreds      string `env:"NATS_CREDS" help:"file with NATS credentials"`
 	NATSCA         string `env:"NATS_CA" help:"file with the certificates that NATS is trusted by"`
 	NATSMonitorURL string `env:"NATS_MONITOR_URL" help:"monitoring endpoints of all NATS servers, separated by commas, from which the promise of durability is read"`
@@ -51,6 +53,12 @@ func (c Config) Validate() error {
 	}
 	if c.Namespace != "" && subject.Escape(c.Namespace) != c.Namespace {
 		mistakes = append(mistakes, fmt.Errorf("NAMESPACE is %q, it may hold letters, digits, _ and -", c.Namespace))
+	}
+	if c.NATSUser != "" && subject.Escape(c.NATSUser) != c.NATSUser {
+		mistakes = append(mistakes, fmt.Errorf("NATS_USER is %q, it may hold letters, digits, _ and -", c.NATSUser))
+	}
+	if (c.NATSUser == "") != (c.NATSPassword == "") {
+		mistakes = append(mistakes, errors.New("NATS_USER and NATS_PASSWORD go together"))
 	}
 	return errors.Join(mistakes...)
 }

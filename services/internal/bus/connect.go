@@ -114,6 +114,11 @@ func (b *Bus) options(name string) []nats.Option {
 			b.log.Warn("NATS reports an error", slog.Any("error", err), slog.String("subject", subj))
 		}),
 	}
+	if b.Config.NATSUser != "" {
+		// Inboxes of its own: a user who could read all would read what others are
+		// answered.
+		options = append(options, nats.UserInfo(b.Config.NATSUser, b.Config.NATSPassword), nats.CustomInboxPrefix("_INBOX."+b.Config.NATSUser))
+	}
 	if b.Config.NATSCreds != "" {
 		options = append(options, nats.UserCredentials(b.Config.NATSCreds))
 	}

@@ -20,6 +20,17 @@ const (
 	codeReplicasNotSupported = 10074
 )
 
+// Await returns nil when the streams and buckets are there and as they should
+// be. An error of kind [fault.Unavailable] says that one is not there yet, and
+// one of kind [fault.Invalid] what differs.
+func (b *Bus) Await(ctx context.Context) error {
+	missing, err := b.check(ctx)
+	if err == nil && len(missing) > 0 {
+		err = unavailable("bus.Await", fmt.Errorf("%s is not there yet: an engine makes it", missing[0]))
+	}
+	return err
+}
+
 // Ensure creates the streams, buckets and consumers that are not there yet. What
 // exists with other settings is never changed, and then nothing is created: the
 // error (kind [fault.Invalid]) says all that differs and what to do.
@@ -29,6 +40,9 @@ func (b *Bus) Ensure(ctx context.Context) error {
 		return err
 	}
 	for _, want := range missing {
+		if want.bucket != "" {
+			continue // below
+		}
 		if err := b.createStream(ctx, want); err != nil {
 			return err
 		}
@@ -64,7 +78,7 @@ func (b *Bus) Expect(ctx context.Context) error {
 func unavailable(op string, err error) error { return fault.New(fault.Unavailable, op, err) }
 
 // check compares what exists with what is wanted. It returns the streams that
-// are not there, those of buckets excepted.
+// are not there, also those of buckets.
 func (b *Bus) check(ctx context.Context) ([]wantedStream, error) {
 	var missing []wantedStream
 	var all mismatch
@@ -72,9 +86,7 @@ func (b *Bus) check(ctx context.Context) ([]wantedStream, error) {
 		stream, err := b.JS.Stream(ctx, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			if want.bucket == "" {
-				missing = append(missing, want)
-			}
+			missing = append(missing, want)
 		case err != nil:
 			return nil, unavailable("bus.Ensure", fmt.Errorf("look at %s: %w", want, err))
 		default:

@@ -29,7 +29,7 @@ func (h *host) open(ctx context.Context) error {
 	}
 	if h.Keys != nil {
 		err := h.until(ctx, "signing keys", func() (err error) {
-			p.Keys, err = keys.Open(ctx, p.Bus, h.Keys.Text, h.MakeKeys, h.log)
+			p.Keys, err = keys.Open(ctx, p.Bus, h.Keys.Text, h.Makes, h.log)
 			return err
 		})
 		if err != nil {
@@ -56,7 +56,11 @@ func (h *host) openBus(ctx context.Context) error {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
 	h.platform.Bus = b
-	return h.until(ctx, "jetstream", func() error { return b.Ensure(ctx) })
+	prepare := b.Await
+	if h.Makes {
+		prepare = b.Ensure
+	}
+	return h.until(ctx, "jetstream", func() error { return prepare(ctx) })
 }
 
 // openDurability does not wait until the monitoring endpoints answer: without

@@ -59,8 +59,9 @@ type Service struct {
 	Redis    *Redis
 	Keys     *Keys
 	Registry bool
-	// MakeKeys lets it make signing keys where there are none yet.
-	MakeKeys bool
+	// Makes lets it make what is not there yet: streams, buckets, consumers and
+	// signing keys. Others wait for them.
+	Makes bool
 	// Roles make each role, by name.
 	Roles map[string]Build
 	// Durability, where not nil, is what NATS is known to promise.

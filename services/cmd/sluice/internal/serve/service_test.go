@@ -27,7 +27,7 @@ func service(t *testing.T, build serve.Build) (s serve.Service, addr <-chan stri
 	t.Helper()
 	ready := make(chan string, 1)
 	return serve.Service{
-		Name: "test",
+		Name: "test", Makes: true,
 		Config: serve.Config{
 			Listen: "127.0.0.1:0", DrainTimeout: 5 * time.Second,
 			Bus: testkit.BusConfig(t, testkit.JetStream(t)),

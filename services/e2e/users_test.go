@@ -1,0 +1,273 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sluiceflow/sluice/pkg/client"
+	"github.com/sluiceflow/sluice/pkg/event"
+	"github.com/sluiceflow/sluice/services/internal/testkit"
+)
+
+// Where the servers' configurations are that compose uses.
+const (
+	natsFolder = "../../deployments/nats"
+	redisStart = "../../deployments/redis/start.sh"
+	redisConf  = "../../deployments/redis/redis.conf"
+)
+
+// passwords are such as a number would be, had they no quotes.
+func password(user string) string { return "12e5" + user }
+
+// secured is NATS and Redis with the users of deployments/, and one process of
+// each role as its user.
+type secured struct {
+	t       *testing.T
+	natsURL string
+	addrs   map[string]string
+	roles   map[string]*process
+}
+
+func newSecured(t *testing.T) *secured {
+	t.Helper()
+	p := build(t)
+	natsAddr, monitor := freeAddr(t), freeAddr(t)
+	env := map[string]string{"NATS_NAME": "nats", "NATS_SYNC_INTERVAL": `"always"`}
+	for _, user := range []string{"gateway", "engine", "dispatcher", "console", "events"} {
+		env["NATS_"+strings.ToUpper(user)+"_PASSWORD"] = `"` + password(user) + `"`
+	}
+	_, port, _ := net.SplitHostPort(natsAddr)
+	_, monitorPort, _ := net.SplitHostPort(monitor)
+	start(t, "nats-server", env, p.nats, "-c", natsConf(t), "-a", "127.0.0.1", "-p", port, "-m", monitorPort)
+	s := &secured{t: t, natsURL: "nats://" + natsAddr, addrs: map[string]string{}, roles: map[string]*process{}}
+	redisURL := startSecuredRedis(t)
+	for _, role := range []string{"gateway", "dispatcher", "console", "engine"} {
+		s.addrs[role] = freeAddr(t)
+	}
+	for role, addr := range s.addrs {
+		s.roles[role] = start(t, role, map[string]string{
+			"LISTEN_ADDR": addr, "NATS_URL": s.natsURL, "NATS_USER": role, "NATS_PASSWORD": password(role),
+			"NATS_MONITOR_URL": "http://" + monitor, "REDIS_URL": redisURL(role), "GATEWAY_WITHOUT_REDIS": "reject",
+			"WEBHOOK_BASE_URL": "http://" + s.addrs["gateway"], "ALLOW_PRIVATE_ENDPOINTS": "true", "DATA_DIR": t.TempDir(),
+			"FLOWS_MAX_BYTES": "268435456", "COMMANDS_MAX_BYTES": "67108864", "INVOCATIONS_MAX_BYTES": "67108864", "DEAD_MAX_BYTES": "67108864",
+			"LOG_LEVEL": "debug",
+		}, p.sluice, role)
+	}
+	for _, addr := range s.addrs {
+		ready(t, addr)
+	}
+	return s
+}
+
+// natsConf is NATS's configuration of compose, with another folder for its store.
+func natsConf(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"nats.conf", "users.conf"} {
+		text, err := os.ReadFile(filepath.Join(natsFolder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const store = "store_dir: /data"
+		if name == "nats.conf" && !strings.Contains(string(text), store) {
+			t.Fatalf("%s has no %q", name, store)
+		}
+		here := strings.ReplaceAll(string(text), store, "store_dir: "+strconv.Quote(filepath.Join(dir, "store")))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(here), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "nats.conf")
+}
+
+// startSecuredRedis starts Redis as compose does, and gives each role's URL.
+func startSecuredRedis(t *testing.T) func(role string) string {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Log("redis-server is not in PATH: this runs on the embedded one, which has no users")
+		url := testkit.Redis(t)
+		return func(string) string { return url }
+	}
+	addr := freeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	env := map[string]string{}
+	for _, user := range []string{"gateway", "engine", "dispatcher"} {
+		env["REDIS_"+strings.ToUpper(user)+"_PASSWORD"] = password(user)
+	}
+	start(t, "redis-server", env, "sh", redisStart, redisConf, "--port", port, "--bind", "127.0.0.1")
+	opts := &redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true}
+	anybody := redis.NewClient(opts)
+	defer anybody.Close()
+	testkit.Eventually(t, patience, func() error { return anybody.Ping(t.Context()).Err() })
+	for role, forbidden := range map[string][]any{
+		"": {"get", "sluice:token:x"}, "gateway": {"hget", "sluice:parked:x", "a"}, "dispatcher": {"hget", "sluice:token:x", "a"},
+		"engine": {"flushall"},
+	} {
+		as := *opts
+		if role != "" {
+			as.Username, as.Password = role, password(role)
+		}
+		one := redis.NewClient(&as)
+		if err := one.Do(t.Context(), forbidden...).Err(); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+			t.Errorf("%q may %v on Redis: %v", role, forbidden, err)
+		}
+		_ = one.Close()
+	}
+	return func(role string) string { return "redis://" + role + ":" + password(role) + "@" + addr + "/0" }
+}
+
+// as connects as a user, and gives what the server refuses it.
+func (s *secured) as(user string) (nc *nats.Conn, refused chan error) {
+	s.t.Helper()
+	refused = make(chan error, 16)
+	nc, err := nats.Connect(s.natsURL, nats.UserInfo(user, password(user)), nats.CustomInboxPrefix("_INBOX."+user),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(nc.Close)
+	return nc, refused
+}
+
+// Each role does all its work as the user that deployments/ gives it, and no
+// user may do what is another's.
+func TestEachRoleHasItsUser(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t)
+	l := newLoad(t, "http://"+s.addrs["console"])
+	l.begin(10)
+	l.finish()
+	cancelOne(t, l)
+	for role, p := range s.roles {
+		if said := p.out.String(); strings.Contains(strings.ToLower(said), "permission") || strings.Contains(said, "NOPERM") {
+			t.Errorf("%s was refused something", role)
+		}
+	}
+	s.everythingElseIsRefused()
+	s.subscriberReadsFlows(l)
+	if _, err := nats.Connect(s.natsURL); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("without a user: %v", err)
+	}
+}
+
+// cancelOne starts a flow with a deadline, which needs a durable timer, and asks
+// the engine to cancel it, unless it is faster.
+func cancelOne(t *testing.T, l *load) {
+	t.Helper()
+	id, err := l.api.StartFlow(t.Context(), client.StartRequest{
+		ID: "to-cancel", Goals: []string{"receipt"}, Init: map[string]any{"order": "x"}, TimeoutMS: 60_000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.api.CancelFlow(t.Context(), id, "enough"); err != nil && client.StatusOf(err) != 409 {
+		t.Errorf("cancel: %v", err)
+	}
+}
+
+func (s *secured) everythingElseIsRefused() {
+	s.t.Helper()
+	readFlows := []string{
+		"$JS.API.CONSUMER.CREATE.FLOWS_0.mine", "$JS.API.CONSUMER.CREATE.FLOWS_0", "$JS.API.CONSUMER.DURABLE.CREATE.FLOWS_0.mine",
+		"$JS.API.STREAM.MSG.GET.FLOWS_0", "$JS.API.DIRECT.GET.FLOWS_0", "$JS.API.DIRECT.GET.FLOWS_0.sluice.flow.completed.1.f",
+		"$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed",
+	}
+	change := []string{
+		"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.UPDATE.FLOWS_0", "$JS.API.STREAM.DELETE.FLOWS_0", "$JS.API.STREAM.PURGE.FLOWS_0",
+		"$JS.API.STREAM.MSG.DELETE.FLOWS_0", "$JS.API.CONSUMER.DELETE.COMMANDS_0.engine-1", "$JS.API.CONSUMER.DELETE.FLOWS_0.retention-failed",
+		"$JS.ACK.COMMANDS_0.engine-1.1.1.1.1.0", "$JS.ACK.FLOWS_0.retention-failed.1.1.1.1.0", "sluice.flow.completed.1.f", "$KV.sluice_keys.ring",
+		"sluice.cmd.engine.1.f", "$SYS.REQ.SERVER.PING",
+	}
+	readKeys := []string{"$JS.API.DIRECT.GET.KV_sluice_keys.$KV.sluice_keys.ring", "$JS.API.STREAM.MSG.GET.KV_sluice_keys", "$JS.API.CONSUMER.CREATE.KV_sluice_keys.mine"}
+	readSteps := []string{"$JS.API.DIRECT.GET.KV_sluice_steps", "$JS.API.CONSUMER.CREATE.KV_sluice_steps.mine"}
+	for user, lists := range map[string][][]string{
+		"gateway":    {readFlows, change, readSteps, {"sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "sluice.invoke.http.s.1.f", "sluice.dead.x.y", "_INBOX.console.x"}},
+		"dispatcher": {readFlows, change, readKeys, {"sluice.cmd.api.1.f", "sluice.cmd.hook.1.f", "sluice.invoke.http.s.1.f", "$KV.sluice_steps.s"}},
+		"console":    {change, readKeys, {"sluice.cmd.hook.1.f", "sluice.cmd.report.1.f", "$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed"}},
+		"engine":     {{"sluice.cmd.hook.1.f", "sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "$KV.sluice_steps.s", "$JS.API.STREAM.DELETE.FLOWS_0", "$JS.API.STREAM.PURGE.KV_sluice_steps"}},
+		"events": {change, readKeys, readSteps, {
+			"sluice.cmd.hook.1.f", "sluice.cmd.api.1.f", "$JS.API.STREAM.INFO.COMMANDS_0", "$JS.API.CONSUMER.CREATE.COMMANDS_0.mine",
+			"$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed", "$JS.API.CONSUMER.CREATE.FLOWS_0.retention-completed.sluice.flow.completed.>",
+		}},
+	} {
+		nc, refused := s.as(user)
+		for _, list := range lists {
+			for _, subject := range list {
+				s.mustRefuse(nc, refused, user+" publishes "+subject, subject, func() error { return nc.Publish(subject, nil) })
+			}
+		}
+		for _, subject := range []string{"_INBOX.>", "sluice.>", ">", "$KV.>", "_INBOX.other.x"} {
+			s.mustRefuse(nc, refused, user+" subscribes to "+subject, subject, func() error { _, err := nc.SubscribeSync(subject); return err })
+		}
+	}
+}
+
+// mustRefuse fails the test unless the server refuses what do does.
+func (s *secured) mustRefuse(nc *nats.Conn, refused <-chan error, what, subject string, do func() error) {
+	s.t.Helper()
+	if err := do(); err != nil {
+		s.t.Errorf("%s: %v", what, err)
+		return
+	}
+	if err := nc.FlushTimeout(patience); err != nil {
+		s.t.Errorf("%s: %v", what, err)
+		return
+	}
+	select {
+	case err := <-refused:
+		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), `"`+subject+`"`) {
+			s.t.Errorf("%s: %v", what, err)
+		}
+	case <-time.After(5 * time.Second):
+		s.t.Errorf("%s, and it is not refused", what)
+	}
+}
+
+// subscriberReadsFlows reads the endings of the load as another team would.
+func (s *secured) subscriberReadsFlows(l *load) {
+	s.t.Helper()
+	nc, refused := s.as("events")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, durable := range []string{"", "team"} {
+		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+		completed := map[string]bool{}
+		for e, err := range client.Events(ctx, js, client.EventsOptions{Durable: durable, All: true}) {
+			if err != nil {
+				s.t.Errorf("with position %q: %v", durable, err)
+				break
+			}
+			if e.Type == event.FlowCompleted {
+				completed[e.FlowID] = true
+			}
+			if len(completed) >= len(l.flows) {
+				break
+			}
+		}
+		cancel()
+		for _, id := range l.flows {
+			if !completed[id] {
+				s.t.Errorf("with position %q: no ending of %s", durable, id)
+			}
+		}
+	}
+	select {
+	case err := <-refused:
+		s.t.Errorf("reading flows: %v", err)
+	default:
+	}
+}
