@@ -12,7 +12,8 @@ import (
 type Goroutines struct {
 	tb    testing.TB
 	began int
-	stop  chan struct{}
+	stop  func()
+	ended chan struct{}
 	done  sync.WaitGroup
 	most  int
 }
@@ -20,14 +21,19 @@ type Goroutines struct {
 // WatchGoroutines begins to watch.
 func WatchGoroutines(tb testing.TB) *Goroutines {
 	tb.Helper()
-	g := &Goroutines{tb: tb, began: runtime.NumGoroutine(), stop: make(chan struct{})}
+	g := &Goroutines{tb: tb, began: runtime.NumGoroutine(), ended: make(chan struct{})}
+	g.stop = sync.OnceFunc(func() {
+		close(g.ended)
+		g.done.Wait()
+	})
+	tb.Cleanup(g.stop)
 	g.done.Go(func() {
 		tick := time.NewTicker(pollEvery)
 		defer tick.Stop()
 		for {
 			g.most = max(g.most, runtime.NumGoroutine())
 			select {
-			case <-g.stop:
+			case <-g.ended:
 				return
 			case <-tick.C:
 			}
@@ -40,8 +46,7 @@ func WatchGoroutines(tb testing.TB) *Goroutines {
 // beside those at the beginning, or where they do not end again but for a few.
 func (g *Goroutines) Bounded(most, few int, patience time.Duration) {
 	g.tb.Helper()
-	close(g.stop)
-	g.done.Wait()
+	g.stop()
 	g.tb.Logf("%d goroutines at the beginning, %d more at most", g.began, g.most-g.began)
 	if more := g.most - g.began; more > most {
 		g.tb.Errorf("%d goroutines more than at the beginning, want %d at most", more, most)
