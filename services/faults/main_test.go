@@ -115,7 +115,7 @@ func report(results []result) error {
 	if len(results) == 0 {
 		return nil
 	}
-	text := table(results)
+	text := "Measured by the " + os.Getenv("FAULTS") + " form.\n\n" + table(results)
 	_, _ = os.Stdout.WriteString("\n" + text)
 	path := os.Getenv("FAULTS_REPORT")
 	if path == "" {

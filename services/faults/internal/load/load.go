@@ -17,9 +17,10 @@ import (
 	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
 )
 
-// closeLimit is how long calls that run may take to notice the end.
+// closeLimit is how long calls that run may take to notice the end; connections
+// that were opened and not used would be waited for longer.
 const (
-	closeLimit = 5 * time.Second
+	closeLimit = 500 * time.Millisecond
 	askEvery   = 20 * time.Millisecond
 )
 

@@ -55,7 +55,7 @@ const (
 
 const (
 	requestLimit = 5 * time.Second
-	closeLimit   = 5 * time.Second
+	closeLimit   = 500 * time.Millisecond
 )
 
 // Engine is the model. It is an installation of its own: control API, webhooks
