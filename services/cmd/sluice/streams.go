@@ -16,8 +16,8 @@ import (
 const applyTimeout = time.Minute
 
 func streamsCommand(w world) *cobra.Command {
-	cmd := &cobra.Command{Use: "streams", Short: "Change the streams on NATS"}
-	cmd.AddCommand(streamsApplyCommand(w))
+	cmd := &cobra.Command{Use: "streams", Short: "Look at the streams on NATS, and change them"}
+	cmd.AddCommand(streamsListCommand(w), streamsApplyCommand(w))
 	return cmd
 }
 
