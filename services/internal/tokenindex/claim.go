@@ -29,6 +29,7 @@ const (
 	Claimed   Answer = "claimed"   // store it, then Accept
 	Contested Answer = "contested" // store it, so that the engine decides; it is not accepted until then
 	Replayed  Answer = "replayed"  // it was accepted before
+	Again     Answer = "again"     // it was accepted of an earlier attempt, and the engine asks for it once more: store it again
 	Refused   Answer = "refused"   // another outcome stands
 	Gone      Answer = "gone"      // no outcome of the token, or of this attempt, counts any more
 	Busy      Answer = "busy"      // another outcome is being stored at this moment

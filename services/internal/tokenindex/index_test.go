@@ -115,11 +115,13 @@ func mark(kind tokenindex.Kind, text string, attempt uint32, revision uint64) st
 func stories() map[string][]step {
 	return map[string][]step{
 		"a success and its repeats, whichever attempt says so": {
-			{comes: success("a", 1), want: tokenindex.Claimed},
-			{comes: success("a", 1), want: tokenindex.Replayed},
+			{comes: success("a", 2), want: tokenindex.Claimed},
 			{comes: success("a", 2), want: tokenindex.Replayed},
+			{comes: success("a", 1), want: tokenindex.Replayed},
+			{comes: success("a", 3), want: tokenindex.Again},
+			{comes: success("a", 3), want: tokenindex.Again},
 			{comes: success("b", 1), want: tokenindex.Refused},
-			{comes: failure("c", 2), want: tokenindex.Refused},
+			{comes: failure("c", 3), want: tokenindex.Refused},
 			{comes: notCompleted("d", 1), want: tokenindex.Refused},
 		},
 		"a final failure stands against its own attempt": {

@@ -127,6 +127,21 @@ func TestAnswersOfTheContract(t *testing.T) {
 	}
 }
 
+// A success is not stored again for its repeats, but it is when a later attempt
+// says so: an engine that had it would have begun none.
+func TestASuccessThatIsAskedForOnceMoreIsStoredAgain(t *testing.T) {
+	t.Parallel()
+	g := start(t)
+	for i, p := range []struct {
+		query  string
+		stored int
+	}{{"", 1}, {"", 1}, {"?attempt=2", 2}, {"", 2}} {
+		if got := g.post(g.mint(0), p.query, succeeded); got.status != http.StatusOK || len(g.stored()) != p.stored {
+			t.Errorf("post %d: %d %s, %d stored, want %d", i+1, got.status, got.text, len(g.stored()), p.stored)
+		}
+	}
+}
+
 // checkForm checks what all answers have in common.
 func checkForm(t *testing.T, a answer) {
 	t.Helper()

@@ -45,6 +45,10 @@ func (h *Handler) complete(ctx context.Context, tok string, claims token.Claims,
 	switch said {
 	case tokenindex.Replayed:
 		return replayed, nil
+	case tokenindex.Again:
+		// An engine that has a success begins no further attempt: its history was
+		// damaged. One that has it all the same knows the digest.
+		return replayed, h.publish(ctx, claims.FlowID, completion)
 	case tokenindex.Refused:
 		return "", refused()
 	case tokenindex.Gone:

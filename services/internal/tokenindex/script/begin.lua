@@ -23,9 +23,12 @@ if r[1] then
   return d == digest and 'replayed' or 'refused'
 end
 
-local success = standing(r[3])
+local success, succeeded = standing(r[3])
 if success then
-  return success == digest and 'replayed' or 'refused'
+  if success ~= digest then
+    return 'refused'
+  end
+  return attempt > succeeded and 'again' or 'replayed'
 end
 local failure, failed = standing(r[4])
 if failure and failed == attempt then
