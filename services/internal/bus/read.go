@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,12 +47,63 @@ const codeNoMessage = 10037
 
 // Last returns the last message of a stream whose subject matches, or nil when
 // there is none. It asks the stream's leader, for replicas lag. An error is of
-// kind [fault.Unavailable].
+// kind [fault.Unavailable]; so is that of a message which the server has and
+// cannot read.
 func (b *Bus) Last(ctx context.Context, stream, filter string) (*Stored, error) {
-	return b.get(ctx, stream, msgGetRequest{LastFor: filter})
+	asked := msgGetRequest{LastFor: filter}
+	last, err := b.get(ctx, stream, asked)
+	if err != nil || last != nil {
+		return last, err
+	}
+	// The server says the same of a message that is not there and of one whose
+	// file is damaged.
+	n, err := b.count(ctx, stream, filter)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	if last, err = b.get(ctx, stream, asked); err == nil && last == nil {
+		err = unavailable("bus.Last", fmt.Errorf("%s cannot read the last of its %d messages on %s", stream, n, filter))
+	}
+	return last, err
 }
 
-// Next is [Bus.Last] for the first message at or after a sequence.
+// count is how many messages of a subject a stream has, whether or not they can
+// be read.
+func (b *Bus) count(ctx context.Context, stream, filter string) (uint64, error) {
+	request, err := json.Marshal(map[string]string{"subjects_filter": filter})
+	if err != nil {
+		return 0, fault.New(fault.Internal, "bus.count", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	var response struct {
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	msg, err := b.NC.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+stream, request)
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &response)
+	}
+	if err == nil && response.Error != nil {
+		err = errors.New(response.Error.Description)
+	}
+	if err != nil {
+		return 0, unavailable("bus.count", fmt.Errorf("count in %s: %w", stream, err))
+	}
+	var n uint64
+	for _, of := range response.State.Subjects {
+		n += of
+	}
+	return n, nil
+}
+
+// Next returns the first message at or after a sequence whose subject matches, or
+// nil when there is none that can be read. An error is of kind
+// [fault.Unavailable].
 func (b *Bus) Next(ctx context.Context, stream, filter string, from uint64) (*Stored, error) {
 	return b.get(ctx, stream, msgGetRequest{NextFor: filter, Sequence: from})
 }

@@ -43,6 +43,9 @@ func NewNATS(tb testing.TB) *NATS {
 // URL is what a client connects to.
 func (n *NATS) URL() string { return n.srv.ClientURL() }
 
+// Store is the folder of its store.
+func (n *NATS) Store() string { return n.store }
+
 // Start starts the server again after Stop.
 func (n *NATS) Start() {
 	n.t.Helper()

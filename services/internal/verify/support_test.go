@@ -28,13 +28,15 @@ const run = 7
 type store struct {
 	t        *testing.T
 	bus      *bus.Bus
+	server   *testkit.NATS
 	sequence uint64 // of FLOWS
 	commands uint64 // of COMMANDS, all done with
 }
 
 func newStore(t *testing.T) *store {
 	t.Helper()
-	return &store{t: t, bus: testkit.Bus(t)}
+	server := testkit.NewNATS(t)
+	return &store{t: t, bus: testkit.ConnectBus(t, server.URL()), server: server}
 }
 
 func (s *store) publish(msg *nats.Msg) {

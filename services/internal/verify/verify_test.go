@@ -13,6 +13,7 @@ import (
 	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 	"github.com/sluiceflow/sluice/services/internal/verify"
@@ -259,6 +260,35 @@ func TestLostOutcomes(t *testing.T) {
 				t.Errorf("found %v by %d tokens, want %v", found, summary.Tokens, test.want)
 			}
 		})
+	}
+}
+
+// A message that goes bad while the server runs is found once it is read from
+// the disk; what stands around it is read all the same. Where it is a flow's
+// last one, the flow is not taken for one that does not exist.
+func TestUnreadableMessages(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.history("before").decide(4).write(all)
+	f := s.history("f").decide(6).write(all)
+	file := testkit.Blocks(t, s.server.Store(), "FLOWS_0")[0]
+	stream, err := s.bus.JS.Stream(t.Context(), "FLOWS_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := int64(stream.CachedInfo().State.Bytes) //nolint:gosec // a few thousand
+	testkit.Eventually(t, time.Minute, func() bool { return testkit.Size(t, file) == ends })
+	s.history("after").decide(4).write(all)
+	testkit.FlipBit(t, file, ends-10)
+	fence := s.bus.Space.Fence(s.partition(f.id), f.id)
+	testkit.Eventually(t, 2*time.Minute, func() bool {
+		time.Sleep(12 * time.Second) // the server forgets what nobody asked for in 10 s, and only then reads the file
+		_, err := s.bus.Last(t.Context(), "FLOWS_0", fence)
+		return fault.KindOf(err) == fault.Unavailable
+	})
+	found, summary := s.findings(nil)
+	if len(found) != 1 || found[0].Kind != check.Unreadable || found[0].Sequence == 0 || summary.Flows != 3 {
+		t.Errorf("found %v in %d flows", found, summary.Flows)
 	}
 }
 
