@@ -23,8 +23,12 @@ type stack struct {
 	conf  string // of NATS
 }
 
-// server says how NATS stores: where, and with which sync_interval.
-type server struct{ store, sync string }
+// server says how NATS stores: where, with which sync_interval, and in which
+// settings of the roles.
+type server struct {
+	store, sync string
+	env         map[string]string
+}
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
@@ -49,6 +53,7 @@ func newStackOn(t *testing.T, on server) *stack {
 		"NATS_URL": "nats://" + natsAddr, "NATS_MONITOR_URL": "http://" + monitorAddr, "REDIS_URL": testkit.Redis(t), "LOG_FORMAT": "json",
 		"WEBHOOK_BASE_URL": "http://" + s.addrs["gateway"], "ALLOW_PRIVATE_ENDPOINTS": "true", "DATA_DIR": t.TempDir(),
 	}
+	maps.Copy(s.env, on.env)
 	for role := range s.addrs {
 		s.start(role)
 	}

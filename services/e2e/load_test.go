@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/sluiceflow/sluice/pkg/client"
@@ -31,18 +30,20 @@ type load struct {
 	// again lets the worker complete what it completed before, when it is called
 	// again: a store that lost its end asks for what it had.
 	again bool
-	// gate, where not nil, holds completions back until it is closed.
-	gate chan struct{}
-	held atomic.Int64
+	// gates hold the completions of steps back until they are closed.
+	gates map[string]chan struct{}
+	// payload makes the commits of a flow larger.
+	payload string
 
 	mu     sync.Mutex
 	stored map[string]bool // flow/step whose outcome got a 2xx
+	held   map[string]int  // by step
 	flows  []string
 }
 
 func newLoad(t *testing.T, console string) *load {
 	t.Helper()
-	l := &load{t: t, stored: map[string]bool{}}
+	l := &load{t: t, stored: map[string]bool{}, held: map[string]int{}, gates: map[string]chan struct{}{}}
 	api, err := client.New(console, client.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -104,13 +105,13 @@ func (l *load) complete(m step.Metadata) {
 	key := m.FlowID + "/" + m.StepID
 	l.mu.Lock()
 	known := l.stored[key]
+	l.held[m.StepID]++
 	l.mu.Unlock()
 	if known && !l.again {
 		return
 	}
-	if l.gate != nil {
-		l.held.Add(1)
-		<-l.gate
+	if gate := l.gates[m.StepID]; gate != nil {
+		<-gate
 	}
 	output := map[string]string{"reserve": "reservation", "charge": "payment"}[m.StepID]
 	result := step.Result{Success: true, Outputs: map[string]json.RawMessage{output: json.RawMessage(`"` + key + `"`)}}
@@ -124,6 +125,28 @@ func (l *load) complete(m step.Metadata) {
 	}
 }
 
+// hold holds the completions of a step back until release is called.
+func (l *load) hold(stepID string) (release func()) {
+	gate := make(chan struct{})
+	l.gates[stepID] = gate
+	release = sync.OnceFunc(func() { close(gate) })
+	l.t.Cleanup(release)
+	return release
+}
+
+// waitHeld waits until n completions of a step came to its gate.
+func (l *load) waitHeld(stepID string, n int) {
+	l.t.Helper()
+	testkit.Eventually(l.t, patience, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if got := l.held[stepID]; got < n {
+			return fmt.Errorf("%d completions of %s are held, want %d", got, stepID, n)
+		}
+		return nil
+	})
+}
+
 // begin starts n flows, each until it is stored.
 func (l *load) begin(n int) {
 	l.t.Helper()
@@ -132,7 +155,7 @@ func (l *load) begin(n int) {
 		l.flows = append(l.flows, id)
 		testkit.Eventually(l.t, patience, func() error {
 			_, err := l.api.StartFlow(l.t.Context(), client.StartRequest{
-				ID: id, Goals: []string{"receipt"}, Init: map[string]any{"order": id},
+				ID: id, Goals: []string{"receipt"}, Init: map[string]any{"order": id + l.payload},
 			})
 			return err
 		})
@@ -152,21 +175,27 @@ func (l *load) finish() {
 			}
 			return err
 		})
-		var events []event.Event
-		testkit.Eventually(l.t, patience, func() (err error) {
-			events, err = l.api.FlowEvents(l.t.Context(), id)
-			return err
-		})
-		applied := map[string]int{}
-		for _, e := range events {
-			if e.Type == event.WorkSucceeded {
-				applied[e.StepID]++
-			}
+		l.once(id)
+	}
+}
+
+// once checks that each outcome of a flow stands in its history once.
+func (l *load) once(id string) {
+	l.t.Helper()
+	var events []event.Event
+	testkit.Eventually(l.t, patience, func() (err error) {
+		events, err = l.api.FlowEvents(l.t.Context(), id)
+		return err
+	})
+	applied := map[string]int{}
+	for _, e := range events {
+		if e.Type == event.WorkSucceeded {
+			applied[e.StepID]++
 		}
-		for _, s := range []string{"reserve", "charge", "receipt"} {
-			if applied[s] != 1 {
-				l.t.Errorf("flow %s: the outcome of %s is applied %d times", id, s, applied[s])
-			}
+	}
+	for _, s := range []string{"reserve", "charge", "receipt"} {
+		if applied[s] != 1 {
+			l.t.Errorf("flow %s: the outcome of %s is applied %d times", id, s, applied[s])
 		}
 	}
 }

@@ -198,11 +198,9 @@ func TestAPowerCutInTheFastModeIsSeen(t *testing.T) {
 	s := newStackOn(t, server{store: disk.Dir, sync: "2m"})
 	l := newLoad(t, "http://"+s.addrs["console"])
 	l.again = true
-	l.gate = make(chan struct{})
-	release := sync.OnceFunc(func() { close(l.gate) })
-	defer release()
+	release := l.hold("reserve")
 	l.begin(20)
-	testkit.Eventually(t, patience, func() bool { return l.held.Load() == 20 })
+	l.waitHeld("reserve", 20)
 	disk.Sync() // all flows wait for their first outcome
 	release()
 	l.waitStored(30)
