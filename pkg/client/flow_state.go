@@ -85,6 +85,16 @@ type WorkItem struct {
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
+	// Progress is what the worker's last heartbeat said, while it works.
+	Progress *Progress `json:"progress,omitempty"`
+}
+
+// Progress is what a heartbeat said, and when.
+type Progress struct {
+	// Progress is the part that is done, from 0 to 1.
+	Progress float64   `json:"progress,omitzero"`
+	Message  string    `json:"message,omitempty"`
+	At       time.Time `json:"at"`
 }
 
 // Values are JSON values by name.

@@ -69,6 +69,10 @@ type Event struct {
 	Outcome string `json:"outcome,omitempty"`
 	// Memoized says that the outcome came from the cache.
 	Memoized bool `json:"memoized,omitempty"`
+	// Progress and Message are what a work_heartbeat says: the part that is done,
+	// from 0 to 1, and a text.
+	Progress float64 `json:"progress,omitempty"`
+	Message  string  `json:"message,omitempty"`
 	// Duration in whole milliseconds; nil where nothing was measured.
 	Duration *int64 `json:"duration,omitempty"`
 }

@@ -273,3 +273,16 @@ func checkJSON(t *testing.T, e event.Event) {
 		t.Errorf("%s became %s (%v)", text, again, err)
 	}
 }
+
+func TestAHeartbeatIsAnEvent(t *testing.T) {
+	t.Parallel()
+	got, err := json.Marshal(event.FromHeartbeat(&sluicev1.Heartbeat{
+		FlowId: "order-1", Work: &sluicev1.WorkRef{Run: 7, StepId: "charge", Item: 2, Attempt: 3}, Token: "tokcharg",
+		Progress: 0.4, Message: "half", TimeNs: decidedAt().UnixNano(),
+	}))
+	want := `{"type":"work_heartbeat","flow_id":"order-1","step_id":"charge","item":"2","token":"tokcharg","attempt":3,` +
+		`"time":"2026-03-01T12:00:00.25Z","revision":0,"progress":0.4,"message":"half"}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}

@@ -27,6 +27,7 @@ const (
 	WorkNotCompleted   Type = "work_not_completed"
 	RetryScheduled     Type = "retry_scheduled"
 	WorkTimedOut       Type = "work_timed_out"
+	WorkHeartbeat      Type = "work_heartbeat" // live only: no history holds it
 	CompletionIgnored  Type = "completion_ignored"
 	WorkCompensating   Type = "work_compensating"
 	WorkCompensated    Type = "work_compensated"

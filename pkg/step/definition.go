@@ -122,8 +122,10 @@ type WorkConfig struct {
 	// TimeoutMS is how long an attempt may take until its completion is in; 0
 	// means the default and -1 no limit.
 	TimeoutMS int64 `json:"timeout_ms,omitzero"`
-	// DeadlineMS and HeartbeatTimeoutMS are not in this release.
-	DeadlineMS         int64 `json:"deadline_ms,omitzero"`
+	// DeadlineMS is not in this release.
+	DeadlineMS int64 `json:"deadline_ms,omitzero"`
+	// HeartbeatTimeoutMS is how long the worker of an async step may be silent; 0
+	// means that no heartbeat is asked for.
 	HeartbeatTimeoutMS int64 `json:"heartbeat_timeout_ms,omitzero"`
 }
 

@@ -129,7 +129,8 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		`{"work_config":{"parallelism":-1}}`:                                      "work_config.parallelism",
 		`{"work_config":{"timeout_ms":-2}}`:                                       "work_config.timeout_ms",
 		`{"work_config":{"deadline_ms":5}}`:                                       "work_config.deadline_ms",
-		`{"work_config":{"heartbeat_timeout_ms":5}}`:                              "work_config.heartbeat_timeout_ms",
+		`{"work_config":{"heartbeat_timeout_ms":-1}}`:                             "work_config.heartbeat_timeout_ms",
+		`{"type":"sync","work_config":{"heartbeat_timeout_ms":5}}`:                "work_config.heartbeat_timeout_ms",
 	} {
 		d, err := step.ParseDefinition([]byte(merged(t, changes)))
 		if err == nil {

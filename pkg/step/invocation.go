@@ -30,9 +30,9 @@ type Metadata struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 }
 
-// Progress is what a heartbeat says.
+// Progress is what a heartbeat says. Both may be absent.
 type Progress struct {
 	// Progress is the part that is done, from 0 to 1.
-	Progress float64 `json:"progress"`
+	Progress float64 `json:"progress,omitzero"`
 	Message  string  `json:"message,omitempty"`
 }

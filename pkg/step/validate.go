@@ -40,6 +40,8 @@ func (d Definition) Validate(l Limits) error {
 	v.call(d)
 	if d.WorkConfig != nil {
 		v.work(*d.WorkConfig)
+		v.check(d.Type == KindAsync || d.WorkConfig.HeartbeatTimeoutMS <= 0, "work_config.heartbeat_timeout_ms",
+			"is for async steps only: the others have no webhook to send heartbeats to")
 	}
 	if len(v.errs) == 0 {
 		return nil
@@ -97,7 +99,6 @@ func (v *validation) absent(d Definition) {
 	}
 	if d.WorkConfig != nil {
 		v.check(d.WorkConfig.DeadlineMS == 0, "work_config.deadline_ms", missing)
-		v.check(d.WorkConfig.HeartbeatTimeoutMS == 0, "work_config.heartbeat_timeout_ms", missing)
 	}
 }
 
@@ -156,6 +157,7 @@ func (v *validation) work(w WorkConfig) {
 		field+"backoff_type", "must be fixed, linear or exponential")
 	v.check(w.Parallelism >= 0, field+"parallelism", "must be 0 to %d", math.MaxInt32)
 	v.milliseconds(field+"timeout_ms", w.TimeoutMS, -1)
+	v.milliseconds(field+"heartbeat_timeout_ms", w.HeartbeatTimeoutMS, 0)
 }
 
 func (v *validation) milliseconds(field string, value, least int64) {

@@ -133,6 +133,17 @@ func (s Space) InvocationsHTTP(partition int) string {
 	return s.root + "sluice.invoke.http.*." + wildcard(partition) + ".*"
 }
 
+// Heartbeat is where heartbeats of a flow's workers go, by core NATS.
+func (s Space) Heartbeat(partition int, flowID string) string {
+	return s.join("heartbeat", "", partition, flowID)
+}
+
+// Heartbeats matches the heartbeats of one partition, or of all when it is
+// negative.
+func (s Space) Heartbeats(partition int) string {
+	return s.root + "sluice.heartbeat." + wildcard(partition) + ".*"
+}
+
 // Dead is where a dead letter goes: what it is, and then whatever names it.
 func (s Space) Dead(what string, rest ...string) string {
 	parts := append(make([]string, 0, len(rest)+1), what)

@@ -31,6 +31,8 @@ func TestGoldenSubjects(t *testing.T) {
 		"sluice.flow.*.*.order-1":            s.FlowOf("order-1"),
 		"sluice.invoke.http.s=2E1.0.order_1": s.InvokeHTTP("s.1", 0, "order_1"),
 		"sluice.invoke.http.*.*.*":           s.InvocationsHTTP(-1),
+		"sluice.heartbeat.3.a=2Eb":           s.Heartbeat(3, "a.b"),
+		"sluice.heartbeat.*.*":               s.Heartbeats(-1),
 		"sluice.dead.command.3.a=2Eb":        s.Dead("command", "3", "a.b"),
 		"sluice.dead.>":                      s.DeadLetters(""),
 		"sluice.dead.command.>":              s.DeadLetters("command"),

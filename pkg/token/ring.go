@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -70,10 +72,22 @@ func ParseRing(text string) (*Ring, error) {
 }
 
 // Mint returns the token of these claims.
-func (r *Ring) Mint(c Claims) string {
-	tail := c.tail(r.signer.ID)
+func (r *Ring) Mint(c Claims) string { return c.mint(r.signer) }
+
+// MintAll returns the tokens that these claims have under each key of the ring,
+// for what was minted before the keys rotated is still out there.
+func (r *Ring) MintAll(c Claims) []string {
+	all := make([]string, 0, len(r.keys))
+	for _, id := range slices.Sorted(maps.Keys(r.keys)) {
+		all = append(all, c.mint(Key{ID: id, Secret: r.keys[id]}))
+	}
+	return all
+}
+
+func (c Claims) mint(k Key) string {
+	tail := c.tail(k.ID)
 	b := make([]byte, 0, tokenBytes)
-	b = append(b, mac(r.signer.Secret, c.FlowID, c.StepID, tail[:])...)
+	b = append(b, mac(k.Secret, c.FlowID, c.StepID, tail[:])...)
 	b = append(b, tail[:]...)
 	return encoding.EncodeToString(b)
 }

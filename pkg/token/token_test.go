@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,9 @@ func TestKeysRotateWithoutBreakingOpenTokens(t *testing.T) {
 		if got, err := after.Verify("f", "s", tok); err != nil || got != claims {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+	if got, want := after.MintAll(claims), []string{before.Mint(claims), after.Mint(claims)}; !slices.Equal(got, want) {
+		t.Errorf("all tokens are %v, want %v", got, want)
 	}
 	if _, err := before.Verify("f", "s", after.Mint(claims)); err == nil {
 		t.Error("the old ring takes a token of the new key")

@@ -83,7 +83,7 @@ func (w *Worker) run(ctx context.Context, do Func, call Call) (result step.Resul
 			result = step.Result{Error: fmt.Sprintf("the worker panicked: %v", p), NotCompleted: true}
 		}
 	}()
-	out, err := do(ctx, call)
+	out, err := do(w.beating(ctx, call), call)
 	return resultOf(ctx, out, err)
 }
 

@@ -46,7 +46,7 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	text := fmt.Sprintf("the completion is refused: %d %s", e.Status, http.StatusText(e.Status))
+	text := fmt.Sprintf("the gateway refuses it: %d %s", e.Status, http.StatusText(e.Status))
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}

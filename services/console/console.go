@@ -19,6 +19,7 @@ import (
 	"github.com/sluiceflow/sluice/services/console/internal/access"
 	"github.com/sluiceflow/sluice/services/console/internal/health"
 	"github.com/sluiceflow/sluice/services/console/internal/index"
+	"github.com/sluiceflow/sluice/services/console/internal/progress"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/endpoint"
@@ -55,6 +56,7 @@ type Console struct {
 	letters dead.Letters
 	// successes are those of the work of steps, as the index comes by them.
 	successes *health.Successes
+	progress  *progress.Follower
 	metrics   *metrics
 	started   time.Time
 
@@ -92,6 +94,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
 		letters: dead.Open(d.Bus), successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+		progress: progress.NewFollower(d.Bus.NC, d.Bus.Space.Heartbeats(-1)),
 	}
 	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
 	c.health = health.NewPoller(rules, c.healthChecks)
@@ -102,9 +105,10 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 func (c *Console) Run(ctx context.Context) error {
 	defer c.index.Close()
 	parts := map[string]run.Part{
-		"health":  c.health,
-		"letters": run.Func(c.countLetters),
-		"sweeper": &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
+		"health":   c.health,
+		"letters":  run.Func(c.countLetters),
+		"sweeper":  &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
+		"progress": c.progress,
 	}
 	for shard := range c.bus.Config.Shards {
 		stream := c.bus.Flows(shard)

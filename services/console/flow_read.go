@@ -61,7 +61,9 @@ func (c *Console) getFlow(ec echo.Context) error {
 		return err
 	}
 	if broken == "" {
-		return answer(ec, http.StatusOK, view.FlowOf(state))
+		shown := view.FlowOf(state)
+		c.addProgress(shown, state)
+		return answer(ec, http.StatusOK, shown)
 	}
 	row, _, err := c.index.Get(ctx, id)
 	if err != nil {

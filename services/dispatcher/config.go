@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 )
 
@@ -63,12 +64,24 @@ type Parkings interface {
 	Ping(ctx context.Context) error
 }
 
+// Progress knows what workers said of their progress; the token index does.
+type Progress interface {
+	// LastProgress returns what the last heartbeat of a token said, or nil.
+	LastProgress(ctx context.Context, tokenHash string) (*step.Progress, error)
+}
+
+// Index is what the token index is to a dispatcher.
+type Index interface {
+	Parkings
+	Progress
+}
+
 // Deps are what a dispatcher works with.
 type Deps struct {
 	// Bus is connected, and its streams and consumers exist.
 	Bus      *bus.Bus
 	Registry Credentials
-	Index    Parkings
+	Index    Index
 	Log      *slog.Logger
 	// Metrics is where its figures are registered.
 	Metrics prometheus.Registerer

@@ -27,7 +27,7 @@ type Dispatcher struct {
 	cfg       Config
 	bus       *bus.Bus
 	registry  Credentials
-	index     Parkings
+	index     Index
 	log       *slog.Logger
 	metrics   *metrics
 	tracer    trace.Tracer

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,6 +21,9 @@ import (
 
 const mediaType = "application/json"
 
+// progressTimeout is how long a call waits to learn what an earlier attempt said.
+const progressTimeout = 250 * time.Millisecond
+
 // request makes the HTTP request of an invocation, as the contract says. An
 // error that is no [uncalled] says that it can never be made.
 func (d *Dispatcher) request(ctx context.Context, c *call) (*http.Request, error) {
@@ -27,7 +31,7 @@ func (d *Dispatcher) request(ctx context.Context, c *call) (*http.Request, error
 	if err != nil {
 		return nil, err
 	}
-	body, err := encode(c.inv)
+	body, err := encode(c.inv, d.lastProgress(ctx, c))
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +64,23 @@ func (d *Dispatcher) request(ctx context.Context, c *call) (*http.Request, error
 	return req, nil
 }
 
+// lastProgress is what the last heartbeat of an earlier attempt said, as far as
+// the token index knows. A call does without it.
+func (d *Dispatcher) lastProgress(ctx context.Context, c *call) *step.Progress {
+	if c.inv.GetWork().GetAttempt() <= 1 || !c.async() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
+	defer cancel()
+	progress, err := d.index.LastProgress(ctx, token.Hash(c.inv.GetToken()))
+	if err != nil {
+		d.log.DebugContext(ctx, "last progress not known", slog.Any("error", err))
+	}
+	return progress
+}
+
 // encode writes the body of an invocation.
-func encode(inv *sluicev1.Invocation) ([]byte, error) {
+func encode(inv *sluicev1.Invocation, progress *step.Progress) ([]byte, error) {
 	arguments := make(map[string]json.RawMessage, len(inv.GetArguments()))
 	for name, value := range inv.GetArguments() {
 		arguments[name] = value
@@ -71,6 +90,7 @@ func encode(inv *sluicev1.Invocation) ([]byte, error) {
 		StepID:       inv.GetWork().GetStepId(),
 		ReceiptToken: inv.GetToken(),
 		Attempt:      inv.GetWork().GetAttempt(),
+		LastProgress: progress,
 		ParentFlowID: inv.GetParentFlowId(),
 		ParentStepID: inv.GetParentStepId(),
 		Labels:       inv.GetLabels(),

@@ -10,6 +10,8 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/sluiceflow/sluice/pkg/step"
+	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
@@ -172,4 +174,41 @@ func sameJSON(t *testing.T, a, b string) bool {
 	p, _ := json.Marshal(x)
 	q, _ := json.Marshal(y)
 	return string(p) == string(q)
+}
+
+func TestALaterAttemptLearnsTheLastProgress(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		attempt uint32
+		beats   bool
+		want    string
+	}{
+		"a second attempt":             {2, true, `{"progress":0.4,"message":"half"}`},
+		"a first one":                  {1, true, ""},
+		"one that nobody said much of": {2, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			if tt.beats {
+				beat := step.Heartbeat{Progress: step.Progress{Progress: 0.4, Message: "half"}, Attempt: 1}
+				if _, err := r.index.Heartbeat(t.Context(), token.Hash(testToken), beat, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inv := invocation("order-1", "")
+			inv.Type, inv.Work.Attempt = sluicev1.StepType_STEP_TYPE_ASYNC, tt.attempt
+			var body struct {
+				Metadata struct {
+					LastProgress json.RawMessage `json:"last_progress"`
+				} `json:"metadata"`
+			}
+			if err := json.Unmarshal(receive(t, r, inv).body, &body); err != nil {
+				t.Fatal(err)
+			}
+			if got := string(body.Metadata.LastProgress); got != tt.want {
+				t.Errorf("last_progress is %s, want %s", got, tt.want)
+			}
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 )
 
@@ -35,7 +36,8 @@ type job struct {
 	proposal *proposal  // of this round; nil where no commit follows
 	due      int64      // the flow's next deadline
 	emit     emission   // of this round
-	err      error      // of this round
+	silent   []*sluicev1.WorkRef
+	err      error // of this round
 }
 
 // handle decides a batch of commands and acks them once their commits and all
@@ -111,7 +113,7 @@ func (p *partition) load(ctx context.Context, jobs []*job) {
 	var reads errgroup.Group
 	reads.SetLimit(loadsAtOnce)
 	for _, j := range jobs {
-		j.err, j.proposal, j.folding, j.emit = nil, nil, nil, emission{}
+		j.err, j.proposal, j.folding, j.emit, j.silent = nil, nil, nil, emission{}, nil
 		if en, ok := p.cache.Get(j.flowID); ok {
 			j.entry = en
 			continue
@@ -177,6 +179,7 @@ func (p *partition) finish(ctx context.Context, j *job, round int) {
 		for _, c := range j.folding {
 			p.conclude(ctx, j, c)
 		}
+		p.e.listen(j.flowID, j.silent)
 		return
 	case errors.Is(j.err, errConflict) && round < maxRounds:
 		p.e.metrics.conflicts.Inc()

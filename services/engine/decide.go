@@ -56,6 +56,7 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	}
 	commit := turn.Commit()
 	j.due = turn.Due()
+	j.silent = turn.Silent()
 	if commit == nil || p.oversized(ctx, j, turn, commit) {
 		return
 	}

@@ -39,6 +39,7 @@ type Engine struct {
 	clock   *clock
 	marks   chan tokenindex.Mark
 	purges  chan timerPurge
+	silent  chan silence
 	owner   owner
 	held    []atomic.Bool // by partition: whether it is worked on
 	dead    *dead.Box
@@ -83,6 +84,7 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		clock:   newClock(0),
 		marks:   make(chan tokenindex.Mark, maxMarks),
 		purges:  make(chan timerPurge, maxPurges),
+		silent:  make(chan silence, maxSilent),
 		owner:   ownership.New(deps.Bus, deps.Version, deps.Log),
 		held:    make([]atomic.Bool, deps.Bus.Config.Partitions),
 		dead:    box,
@@ -99,10 +101,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(e.cfg.DrainTimeout, cancel) })
 	defer stop()
 	parts := map[string]run.Part{
-		"marks":    run.Func(e.runMarks),
-		"purges":   run.Func(e.runPurges),
-		"sweep":    run.Func(e.runSweep),
-		"redrives": run.Func(e.runRedrives),
+		"marks":      run.Func(e.runMarks),
+		"purges":     run.Func(e.runPurges),
+		"sweep":      run.Func(e.runSweep),
+		"redrives":   run.Func(e.runRedrives),
+		"listening":  run.Func(e.runListening),
+		"heartbeats": run.Func(e.runHeartbeats),
 		"partitions": run.Func(func(ctx context.Context) error {
 			return e.owner.Run(ctx, func(ctx context.Context, hold ownership.Hold) { e.hold(ctx, work, hold) })
 		}),

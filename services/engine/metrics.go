@@ -16,6 +16,7 @@ type metrics struct {
 	backlog      *prometheus.GaugeVec
 	partitions   prometheus.Gauge
 	marksDropped prometheus.Counter
+	unheard      prometheus.Counter
 	timers       *prometheus.CounterVec
 }
 
@@ -51,10 +52,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Partitions that this engine works on.",
 		}),
 		marksDropped: counter("token_marks_dropped_total", "Writes to Redis dropped because it is slow or away."),
+		unheard:      counter("heartbeats_unanswered_total", "Questions about silent workers that Redis did not answer; each is asked again."),
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.timers,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

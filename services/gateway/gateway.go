@@ -71,7 +71,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, deps: deps}
 	g.webhook, err = webhook.New(webhook.Options{
-		Store: deps.Bus, Index: deps.Index, Ring: deps.Keys.Ring,
+		Store: deps.Bus, Index: deps.Index, Ring: deps.Keys.Ring, Announce: deps.Bus.PublishHeartbeat,
 		Server: deps.Bus.NC.ConnectedServerId, Lossy: deps.Lossy,
 		RequireIndex: cfg.WithoutRedis == reject, MaxBody: int64(deps.Bus.Config.MaxBodyBytes),
 		Concurrent: cfg.WebhookConcurrency, Address: address, BadTokens: limit, Log: deps.Log, Metrics: deps.Metrics,

@@ -705,7 +705,9 @@ type Wake struct {
 	// The deadline that it was set for, in Unix nanoseconds.
 	DueNs int64 `protobuf:"varint,1,opt,name=due_ns,json=dueNs,proto3" json:"due_ns,omitempty"`
 	// True when it came from the flow's durable schedule, which is gone with it.
-	Scheduled     bool `protobuf:"varint,2,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	Scheduled bool `protobuf:"varint,2,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	// What Redis said of workers whose heartbeat is due; absent where it was not asked.
+	Heard         *Heard `protobuf:"bytes,3,opt,name=heard,proto3" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +756,140 @@ func (x *Wake) GetScheduled() bool {
 	return false
 }
 
+func (x *Wake) GetHeard() *Heard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+// Heard is what Redis said of heartbeats. All times are the log's, in Unix nanoseconds, so that it may be judged later.
+type Heard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When Redis was asked: what it said holds for this moment.
+	AskedNs int64 `protobuf:"varint,1,opt,name=asked_ns,json=askedNs,proto3" json:"asked_ns,omitempty"`
+	// Since when heartbeats were kept without a gap: before, silence proves nothing.
+	SinceNs       int64            `protobuf:"varint,2,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	Heartbeats    []*LastHeartbeat `protobuf:"bytes,3,rep,name=heartbeats,proto3" json:"heartbeats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heard) Reset() {
+	*x = Heard{}
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heard) ProtoMessage() {}
+
+func (x *Heard) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heard.ProtoReflect.Descriptor instead.
+func (*Heard) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Heard) GetAskedNs() int64 {
+	if x != nil {
+		return x.AskedNs
+	}
+	return 0
+}
+
+func (x *Heard) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Heard) GetHeartbeats() []*LastHeartbeat {
+	if x != nil {
+		return x.Heartbeats
+	}
+	return nil
+}
+
+// LastHeartbeat is when a work item's worker was heard last.
+type LastHeartbeat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt that ran when Redis was asked.
+	Work *WorkRef `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	// Unix nanoseconds; 0 when nothing was heard.
+	HeardNs int64 `protobuf:"varint,2,opt,name=heard_ns,json=heardNs,proto3" json:"heard_ns,omitempty"`
+	// The attempt that the heartbeat is of; 0 when it did not say.
+	Attempt       uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LastHeartbeat) Reset() {
+	*x = LastHeartbeat{}
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LastHeartbeat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LastHeartbeat) ProtoMessage() {}
+
+func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LastHeartbeat.ProtoReflect.Descriptor instead.
+func (*LastHeartbeat) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LastHeartbeat) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *LastHeartbeat) GetHeardNs() int64 {
+	if x != nil {
+		return x.HeardNs
+	}
+	return 0
+}
+
+func (x *LastHeartbeat) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // RetireFlow asks to forget an ended flow's history.
 type RetireFlow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -767,7 +903,7 @@ type RetireFlow struct {
 
 func (x *RetireFlow) Reset() {
 	*x = RetireFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +915,7 @@ func (x *RetireFlow) String() string {
 func (*RetireFlow) ProtoMessage() {}
 
 func (x *RetireFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +928,7 @@ func (x *RetireFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireFlow.ProtoReflect.Descriptor instead.
 func (*RetireFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RetireFlow) GetEndingRevision() uint64 {
@@ -823,7 +959,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +971,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +984,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -938,10 +1074,21 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"CancelFlow\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\";\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"c\n" +
 	"\x04Wake\x12\x15\n" +
 	"\x06due_ns\x18\x01 \x01(\x03R\x05dueNs\x12\x1c\n" +
-	"\tscheduled\x18\x02 \x01(\bR\tscheduled\"E\n" +
+	"\tscheduled\x18\x02 \x01(\bR\tscheduled\x12&\n" +
+	"\x05heard\x18\x03 \x01(\v2\x10.sluice.v1.HeardR\x05heard\"w\n" +
+	"\x05Heard\x12\x19\n" +
+	"\basked_ns\x18\x01 \x01(\x03R\aaskedNs\x12\x19\n" +
+	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x128\n" +
+	"\n" +
+	"heartbeats\x18\x03 \x03(\v2\x18.sluice.v1.LastHeartbeatR\n" +
+	"heartbeats\"l\n" +
+	"\rLastHeartbeat\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x19\n" +
+	"\bheard_ns\x18\x02 \x01(\x03R\aheardNs\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\"E\n" +
 	"\n" +
 	"RetireFlow\x12'\n" +
 	"\x0fending_revision\x18\x01 \x01(\x04R\x0eendingRevision\x12\x0e\n" +
@@ -970,22 +1117,24 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_sluice_v1_command_proto_goTypes = []any{
-	(ReplyCode)(0),       // 0: sluice.v1.ReplyCode
-	(*Command)(nil),      // 1: sluice.v1.Command
-	(*StartFlow)(nil),    // 2: sluice.v1.StartFlow
-	(*WorkRef)(nil),      // 3: sluice.v1.WorkRef
-	(*Outcome)(nil),      // 4: sluice.v1.Outcome
-	(*CompleteWork)(nil), // 5: sluice.v1.CompleteWork
-	(*ReportCall)(nil),   // 6: sluice.v1.ReportCall
-	(*CancelFlow)(nil),   // 7: sluice.v1.CancelFlow
-	(*Wake)(nil),         // 8: sluice.v1.Wake
-	(*RetireFlow)(nil),   // 9: sluice.v1.RetireFlow
-	(*Reply)(nil),        // 10: sluice.v1.Reply
-	nil,                  // 11: sluice.v1.StartFlow.InitEntry
-	nil,                  // 12: sluice.v1.StartFlow.LabelsEntry
-	nil,                  // 13: sluice.v1.Outcome.OutputsEntry
+	(ReplyCode)(0),        // 0: sluice.v1.ReplyCode
+	(*Command)(nil),       // 1: sluice.v1.Command
+	(*StartFlow)(nil),     // 2: sluice.v1.StartFlow
+	(*WorkRef)(nil),       // 3: sluice.v1.WorkRef
+	(*Outcome)(nil),       // 4: sluice.v1.Outcome
+	(*CompleteWork)(nil),  // 5: sluice.v1.CompleteWork
+	(*ReportCall)(nil),    // 6: sluice.v1.ReportCall
+	(*CancelFlow)(nil),    // 7: sluice.v1.CancelFlow
+	(*Wake)(nil),          // 8: sluice.v1.Wake
+	(*Heard)(nil),         // 9: sluice.v1.Heard
+	(*LastHeartbeat)(nil), // 10: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),    // 11: sluice.v1.RetireFlow
+	(*Reply)(nil),         // 12: sluice.v1.Reply
+	nil,                   // 13: sluice.v1.StartFlow.InitEntry
+	nil,                   // 14: sluice.v1.StartFlow.LabelsEntry
+	nil,                   // 15: sluice.v1.Outcome.OutputsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
 	2,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
@@ -993,20 +1142,23 @@ var file_sluice_v1_command_proto_depIdxs = []int32{
 	6,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
 	7,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
 	8,  // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
-	9,  // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
-	11, // 6: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	12, // 7: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	13, // 8: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	11, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
+	13, // 6: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	14, // 7: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	15, // 8: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
 	3,  // 9: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
 	4,  // 10: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
 	3,  // 11: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
 	4,  // 12: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	0,  // 13: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 13: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	10, // 14: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	3,  // 15: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 16: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -1028,7 +1180,7 @@ func file_sluice_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

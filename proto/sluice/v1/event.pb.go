@@ -1312,6 +1312,8 @@ type WorkStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When the attempt times out, in Unix nanoseconds; 0 means never.
 	DeadlineNs int64 `protobuf:"varint,1,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	// When the attempt ends if no heartbeat came until then, in Unix nanoseconds; 0 means that none is asked for.
+	HeartbeatDeadlineNs int64 `protobuf:"varint,10,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
 	// Inputs of this work item that differ from its step's: name to value.
 	Inputs        map[string]uint32 `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -1351,6 +1353,13 @@ func (*WorkStarted) Descriptor() ([]byte, []int) {
 func (x *WorkStarted) GetDeadlineNs() int64 {
 	if x != nil {
 		return x.DeadlineNs
+	}
+	return 0
+}
+
+func (x *WorkStarted) GetHeartbeatDeadlineNs() int64 {
+	if x != nil {
+		return x.HeartbeatDeadlineNs
 	}
 	return 0
 }
@@ -1964,10 +1973,12 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\"6\n" +
 	"\fAttributeSet\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value\"\xa5\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value\"\xd9\x01\n" +
 	"\vWorkStarted\x12\x1f\n" +
 	"\vdeadline_ns\x18\x01 \x01(\x03R\n" +
-	"deadlineNs\x12:\n" +
+	"deadlineNs\x122\n" +
+	"\x15heartbeat_deadline_ns\x18\n" +
+	" \x01(\x03R\x13heartbeatDeadlineNs\x12:\n" +
 	"\x06inputs\x18\x02 \x03(\v2\".sluice.v1.WorkStarted.InputsEntryR\x06inputs\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -581,7 +581,7 @@ type WorkConfig struct {
 	TimeoutMs int64 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	// The same over all attempts, after which the work item failed; 0 means none. Not used by this release.
 	DeadlineMs int64 `protobuf:"varint,7,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
-	// Milliseconds that a worker may be silent; 0 means no limit. Not used by this release.
+	// Milliseconds that a worker may be silent; 0 means no limit.
 	HeartbeatTimeoutMs int64 `protobuf:"varint,8,opt,name=heartbeat_timeout_ms,json=heartbeatTimeoutMs,proto3" json:"heartbeat_timeout_ms,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache

@@ -714,9 +714,11 @@ type WorkState struct {
 	// Inputs that differ from the step's.
 	Inputs map[string]uint32 `protobuf:"bytes,14,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// The not-completed outcomes that were applied, the last 16 at most.
-	NotCompleted  []*IgnoredCompletion `protobuf:"bytes,15,rep,name=not_completed,json=notCompleted,proto3" json:"not_completed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	NotCompleted []*IgnoredCompletion `protobuf:"bytes,15,rep,name=not_completed,json=notCompleted,proto3" json:"not_completed,omitempty"`
+	// When the attempt that runs ends if no heartbeat came until then; 0 means that none is asked for.
+	HeartbeatDeadlineNs int64 `protobuf:"varint,20,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *WorkState) Reset() {
@@ -852,6 +854,13 @@ func (x *WorkState) GetNotCompleted() []*IgnoredCompletion {
 		return x.NotCompleted
 	}
 	return nil
+}
+
+func (x *WorkState) GetHeartbeatDeadlineNs() int64 {
+	if x != nil {
+		return x.HeartbeatDeadlineNs
+	}
+	return 0
 }
 
 // IgnoredCompletion is a completion that must not be written down twice.
@@ -1056,7 +1065,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xc9\x05\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xfd\x05\n" +
 	"\tWorkState\x12-\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x15.sluice.v1.WorkStatusR\x06status\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x18\n" +
@@ -1078,7 +1087,8 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x06digest\x18\f \x01(\fR\x06digest\x126\n" +
 	"\aignored\x18\r \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\aignored\x128\n" +
 	"\x06inputs\x18\x0e \x03(\v2 .sluice.v1.WorkState.InputsEntryR\x06inputs\x12A\n" +
-	"\rnot_completed\x18\x0f \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\fnotCompleted\x1a:\n" +
+	"\rnot_completed\x18\x0f \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\fnotCompleted\x122\n" +
+	"\x15heartbeat_deadline_ns\x18\x14 \x01(\x03R\x13heartbeatDeadlineNs\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +

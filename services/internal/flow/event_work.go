@@ -32,7 +32,7 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 			it.notCompleted = append(it.notCompleted, seen{digest: string(digest), attempt: e.GetAttempt()})
 		}
 	case *sluicev1.Event_WorkTimedOut:
-		it.notCompletedBy("no outcome in time")
+		it.notCompletedBy(timedOut(k.WorkTimedOut.GetLimit()))
 	case *sluicev1.Event_RetryScheduled:
 		it.NextRetry = k.RetryScheduled.GetNextRetryAtNs()
 		it.RetryCount = k.RetryScheduled.GetRetryCount()
@@ -61,6 +61,7 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 	it.Status = sluicev1.WorkStatus_WORK_STATUS_ACTIVE
 	it.Token, it.Attempt, it.Generation = e.GetToken(), e.GetAttempt(), e.GetGeneration()
 	it.Deadline, it.NextRetry = e.GetWorkStarted().GetDeadlineNs(), 0
+	it.Heartbeat, it.listen = e.GetWorkStarted().GetHeartbeatDeadlineNs(), 0
 	s.arm(i, j)
 	return nil
 }
@@ -69,6 +70,7 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 func (st *Step) settle(it *Item, status sluicev1.WorkStatus, digest []byte, at int64) {
 	it.Status, it.Completed, it.digest = status, at, digest
 	it.Deadline, it.NextRetry = 0, 0
+	it.Heartbeat, it.listen = 0, 0
 	if status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED {
 		it.Error = ""
 	}
@@ -80,4 +82,5 @@ func (st *Step) settle(it *Item, status sluicev1.WorkStatus, digest []byte, at i
 // keeps its slot: it is not done.
 func (it *Item) notCompletedBy(reason string) {
 	it.Status, it.Error, it.Deadline = sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED, reason, 0
+	it.Heartbeat, it.listen = 0, 0
 }

@@ -18,7 +18,7 @@ func fuzzed(t tb) []byte {
 		Steps: []*sluicev1.PlannedStep{
 			step("a", required("n"), typedOutput("x", "number")),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
-			step("d", output("y")),
+			step("d", output("y"), work(func(w *sluicev1.WorkConfig) { w.HeartbeatTimeoutMs = 10_000 })),
 		},
 	})
 }
@@ -48,6 +48,7 @@ func FuzzCommand(f *testing.F) {
 	for _, cmd := range []*sluicev1.Command{
 		fuzzedStart(f), complete(w, succeeded("x", "1")), complete(w, succeeded("x", `"1"`)), complete(w, failed("no")),
 		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(), cancel(), retire(0), retire(2),
+		heard(start+1000*second, start, start+second, ref("d", 1)),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {

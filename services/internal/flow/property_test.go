@@ -22,6 +22,7 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 		options := []stepOption{work(func(w *sluicev1.WorkConfig) {
 			w.MaxRetries = rapid.Int32Range(-1, 2).Draw(t, "retries")
 			w.TimeoutMs = rapid.SampledFrom([]int64{0, 1000, 60_000}).Draw(t, "timeout")
+			w.HeartbeatTimeoutMs = rapid.SampledFrom([]int64{0, 0, 500, 30_000}).Draw(t, "heartbeat")
 			w.BackoffType = sluicev1.BackoffType(rapid.Int32Range(1, 3).Draw(t, "backoff"))
 		})}
 		for _, name := range given {
@@ -99,13 +100,21 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 		return cancel()
 	case 1:
 		return retire(rapid.Uint64Range(0, 4).Draw(t, "ending"))
-	case 2, 3, 4, 5:
+	case 2, 3, 4:
 		return wake()
+	case 5:
+		return drawHeard(t, l, w)
 	case 6, 7, 8:
 		return report(w, drawOutcome(t, s))
 	default:
 		return complete(w, drawOutcome(t, s))
 	}
+}
+
+// drawHeard says something about a worker, true or not.
+func drawHeard(t *rapid.T, l *life, about ...*sluicev1.WorkRef) *sluicev1.Command {
+	past := func(label string) int64 { return l.now - rapid.Int64Range(-second, 40*second).Draw(t, label) }
+	return heard(past("asked"), past("since"), rapid.SampledFrom([]int64{0, past("heard")}).Draw(t, "last"), about...)
 }
 
 // possible drops commands that no sender could have made: the step has no work
@@ -217,6 +226,9 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				l.do(wake())
 				if l.full && l.due != 0 && l.due <= l.now {
 					t.Fatalf("a full log is looked at again and again:\n%s", l.trace())
+				}
+				if len(l.silent) > 0 { // else Redis does not answer
+					l.do(drawHeard(t, l, l.silent...))
 				}
 				continue
 			}

@@ -102,15 +102,18 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 	for j := range st.Items {
 		it := &st.Items[j]
 		out.Items = append(out.Items, &sluicev1.WorkState{
-			Status:       it.Status,
-			Token:        it.Token,
-			Attempt:      it.Attempt,
-			Generation:   it.Generation,
-			RetryCount:   it.RetryCount,
-			StartedNs:    it.Started,
-			CompletedNs:  it.Completed,
-			DeadlineNs:   it.Deadline,
-			NextRetryNs:  it.NextRetry,
+			Status:      it.Status,
+			Token:       it.Token,
+			Attempt:     it.Attempt,
+			Generation:  it.Generation,
+			RetryCount:  it.RetryCount,
+			StartedNs:   it.Started,
+			CompletedNs: it.Completed,
+			DeadlineNs:  it.Deadline,
+			NextRetryNs: it.NextRetry,
+
+			HeartbeatDeadlineNs: it.Heartbeat,
+
 			Inputs:       values.refs(it.Inputs),
 			Outputs:      values.refs(it.Outputs),
 			Error:        it.Error,
@@ -246,6 +249,7 @@ func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
 		Completed:    snap.GetCompletedNs(),
 		Deadline:     snap.GetDeadlineNs(),
 		NextRetry:    snap.GetNextRetryNs(),
+		Heartbeat:    snap.GetHeartbeatDeadlineNs(),
 		Error:        snap.GetError(),
 		digest:       snap.GetDigest(),
 		ignored:      restoreSeen(snap.GetIgnored()),

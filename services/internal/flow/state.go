@@ -84,6 +84,7 @@ type Item struct {
 	Completed  int64
 	Deadline   int64 // when the running attempt times out; 0 means never
 	NextRetry  int64 // when the next attempt starts; 0 when none is due
+	Heartbeat  int64 // when the running attempt ends if no heartbeat came until then; 0 means that none is asked for
 	Inputs     map[string]json.RawMessage
 	Outputs    map[string]json.RawMessage
 	Error      string // of the last attempt
@@ -91,6 +92,11 @@ type Item struct {
 	digest       []byte // of the payload that was applied; nil when no payload was
 	ignored      []seen
 	notCompleted []seen
+
+	// listen is when to ask again whether the worker was heard; 0 means at
+	// Heartbeat. It is no part of what the flow is: a state that is made anew asks
+	// at once.
+	listen int64
 }
 
 // seen is a completion that must not be written down twice.
@@ -143,6 +149,9 @@ func (it *Item) final() bool {
 func (it *Item) due() int64 {
 	switch it.Status {
 	case sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
+		if heartbeat := max(it.Heartbeat, it.listen); heartbeat != 0 && (it.Deadline == 0 || heartbeat < it.Deadline) {
+			return heartbeat
+		}
 		return it.Deadline
 	case sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED:
 		return it.NextRetry

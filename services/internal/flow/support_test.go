@@ -107,7 +107,8 @@ type life struct {
 	full    bool  // the log has room for outcomes and endings only
 	due     int64 // when the last turn asked to be woken
 
-	arguments, commit int // limits in bytes; 0 means the default
+	arguments, commit int                 // limits in bytes; 0 means the default
+	silent            []*sluicev1.WorkRef // whom the last turn asked about
 }
 
 func newLife(t tb) *life {
@@ -188,6 +189,7 @@ func (l *life) store(turn *flow.Turn) {
 	l.t.Helper()
 	commit := turn.Commit()
 	l.due = turn.Due()
+	l.silent = turn.Silent()
 	if commit == nil {
 		l.agree()
 		return
@@ -228,14 +230,12 @@ func (l *life) agree() {
 	if got := restored.Snapshot(); !proto.Equal(got, want) {
 		l.t.Fatalf("restored differs from state\nrestored: %v\nstate:    %v", got, want)
 	}
-	for name, s := range map[string]*flow.State{"replica": l.replica, "restored": restored} {
-		got, _ := s.NextDeadline()
-		if now, _ := l.state.NextDeadline(); got != now {
-			l.t.Fatalf("next deadline of the %s is %d, of the state %d", name, got, now)
+	// When to ask about a worker is known to the one that asked, and to nobody
+	// else: the other two ask at once.
+	for name, s := range map[string]*flow.State{"state": l.state, "replica": l.replica, "restored": restored} {
+		if got, _ := s.NextDeadline(); got != soonest(s) {
+			l.t.Fatalf("next deadline of the %s is %d, but the items say %d", name, got, soonest(s))
 		}
-	}
-	if got, _ := l.state.NextDeadline(); got != soonest(l.state) {
-		l.t.Fatalf("next deadline is %d, but the items say %d", got, soonest(l.state))
 	}
 }
 
@@ -253,8 +253,10 @@ func soonest(s *flow.State) int64 {
 	see(s.Deadline)
 	for i := range s.Steps {
 		for j := range s.Steps[i].Items {
-			see(s.Steps[i].Items[j].Deadline)
-			see(s.Steps[i].Items[j].NextRetry)
+			it := &s.Steps[i].Items[j]
+			see(it.Deadline)
+			see(it.NextRetry)
+			see(max(it.Heartbeat, it.Listens()))
 		}
 	}
 	return first
@@ -294,6 +296,16 @@ func report(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
 
 func wake() *sluicev1.Command {
 	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{}}}
+}
+
+// heard is what Redis said at a moment of the attempts' workers: they were heard
+// at that time, or never, and heartbeats have been kept since.
+func heard(asked, since, last int64, about ...*sluicev1.WorkRef) *sluicev1.Command {
+	h := &sluicev1.Heard{AskedNs: asked, SinceNs: since}
+	for _, w := range about {
+		h.Heartbeats = append(h.Heartbeats, &sluicev1.LastHeartbeat{Work: w, HeardNs: last, Attempt: w.GetAttempt()})
+	}
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{Heard: h}}}
 }
 
 func cancel() *sluicev1.Command {

@@ -46,6 +46,7 @@ type Turn struct {
 	waiting  bool // a step could start and was left for another turn
 	left     bool // something was, at some time in this turn
 	repeated bool // a command was folded before: what waited then may still wait
+	silent   []*sluicev1.WorkRef
 }
 
 // Begin starts a turn. When a snapshot is due it is taken now, for it is the
@@ -136,7 +137,7 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 	case *sluicev1.Command_CancelFlow:
 		return t.cancelFlow(k.CancelFlow)
 	case *sluicev1.Command_Wake:
-		return t.wake()
+		return t.wake(k.Wake)
 	case *sluicev1.Command_RetireFlow:
 		return t.retireFlow(k.RetireFlow, at)
 	default:

@@ -15,7 +15,8 @@ const maxDue = 500
 
 // wake settles the deadlines that are due by the log's clock, and starts what
 // waited for room.
-func (t *Turn) wake() Verdict {
+func (t *Turn) wake(w *sluicev1.Wake) Verdict {
+	t.hear(w.GetHeard())
 	var held []deadline
 	for settled := 0; settled < maxDue && t.fits(t.env.ArgumentBytes); {
 		d, ok := t.s.earliest()
@@ -40,7 +41,11 @@ func (t *Turn) settleDeadline(d deadline) {
 	case d.step == flowDeadline:
 		t.fail(fmt.Sprintf("the flow did not end within %d ms", (t.s.Deadline-t.s.Created)/millisecond))
 	case t.s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
-		t.timeOut(d.step, d.item)
+		if deadline := t.s.Steps[d.step].Items[d.item].Deadline; deadline != 0 && deadline <= t.now {
+			t.timeOut(d.step, d.item, limitTimeout)
+		} else {
+			t.listen(d.step, d.item)
+		}
 	default:
 		t.startAttempt(d.step, d.item)
 	}
@@ -48,7 +53,8 @@ func (t *Turn) settleDeadline(d deadline) {
 
 // expire settles the deadlines that an outcome has to be judged against: the
 // flow's, and that of the attempt that runs. It costs the same however many
-// others are due.
+// others are due. That of the heartbeat is none of them: whoever sends an
+// outcome lives.
 func (t *Turn) expire(i, j int, at int64) {
 	if t.s.Final() {
 		return
@@ -59,6 +65,6 @@ func (t *Turn) expire(i, j int, at int64) {
 	}
 	it := &t.s.Steps[i].Items[j]
 	if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Deadline != 0 && it.Deadline <= at {
-		t.timeOut(i, j)
+		t.timeOut(i, j, limitTimeout)
 	}
 }

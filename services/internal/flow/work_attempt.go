@@ -11,12 +11,9 @@ import (
 // from the event.
 func (t *Turn) startAttempt(i, j int) {
 	it := &t.s.Steps[i].Items[j]
-	var due int64
-	if timeout := t.s.Plan.Steps[i].Proto.GetWork().GetTimeoutMs(); timeout > 0 {
-		due = t.now + saturating(timeout, millisecond)
-	}
+	work := t.s.Plan.Steps[i].Proto.GetWork()
 	e := t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkStarted{WorkStarted: &sluicev1.WorkStarted{
-		DeadlineNs: due,
+		DeadlineNs: t.after(work.GetTimeoutMs()), HeartbeatDeadlineNs: t.after(work.GetHeartbeatTimeoutMs()),
 	}}})
 	e.Attempt = it.Attempt + 1
 	if e.Token == "" {
@@ -25,10 +22,32 @@ func (t *Turn) startAttempt(i, j int) {
 	t.emit(e)
 }
 
-// timeOut ends an attempt that had no outcome in time.
-func (t *Turn) timeOut(i, j int) {
+// after is the moment some milliseconds from now; 0 means never.
+func (t *Turn) after(ms int64) int64 {
+	if ms <= 0 {
+		return 0
+	}
+	return t.now + saturating(ms, millisecond)
+}
+
+// Limits that an attempt runs into.
+const (
+	limitTimeout   = "timeout"
+	limitHeartbeat = "heartbeat"
+)
+
+// timedOut is the error of a work item that ran into a limit.
+func timedOut(limit string) string {
+	if limit == limitHeartbeat {
+		return "no heartbeat in time"
+	}
+	return "no outcome in time"
+}
+
+// timeOut ends an attempt that had no outcome, or no heartbeat, in time.
+func (t *Turn) timeOut(i, j int, limit string) {
 	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkTimedOut{WorkTimedOut: &sluicev1.WorkTimedOut{
-		Limit: "timeout",
+		Limit: limit,
 	}}}))
 	t.retryOrFail(i, j, 0)
 }

@@ -193,7 +193,7 @@ func TestPreviewNamesWhatIsNeeded(t *testing.T) {
 func TestDefaultsAreFilledIn(t *testing.T) {
 	t.Parallel()
 	plain, given := registered("plain", ">x"), registered("given", ">y")
-	given.Definition.WorkConfig = &step.WorkConfig{BackoffMS: new(int64(500)), BackoffType: "fixed", TimeoutMS: -1, Parallelism: 4}
+	given.Definition.WorkConfig = &step.WorkConfig{BackoffMS: new(int64(500)), BackoffType: "fixed", TimeoutMS: -1, Parallelism: 4, HeartbeatTimeoutMS: 700}
 	given.Definition.HTTP = &step.HTTP{Endpoint: "http://h", Timeout: 5, Secret: "whsec_x"}
 	p, err := plan.NewIndex([]plan.Registered{plain, given}).Build([]string{"plain", "given"}, nil, defaults())
 	if err != nil {
@@ -203,7 +203,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	if w := d.GetWork(); w.GetMaxRetries() != 10 || w.GetBackoffMs() != 1000 || w.GetTimeoutMs() != 86_400_000 || d.GetCallTimeoutMs() != 30_000 || w.GetParallelism() != 1 {
 		t.Errorf("without work_config: %v, call timeout %d", w, d.GetCallTimeoutMs())
 	}
-	if w := g.GetWork(); w.GetMaxRetries() != 0 || w.GetBackoffMs() != 500 || w.GetMaxBackoffMs() != 60_000 || w.GetTimeoutMs() != 0 ||
+	if w := g.GetWork(); w.GetMaxRetries() != 0 || w.GetBackoffMs() != 500 || w.GetMaxBackoffMs() != 60_000 || w.GetTimeoutMs() != 0 || w.GetHeartbeatTimeoutMs() != 700 ||
 		w.GetParallelism() != 4 || w.GetBackoffType() != sluicev1.BackoffType_BACKOFF_TYPE_FIXED {
 		t.Errorf("with work_config: %v", w)
 	}

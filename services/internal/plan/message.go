@@ -128,6 +128,7 @@ func workConfig(w *step.WorkConfig, d Defaults) *sluicev1.WorkConfig {
 		if w.TimeoutMS != 0 {
 			out.TimeoutMs = w.TimeoutMS
 		}
+		out.HeartbeatTimeoutMs = w.HeartbeatTimeoutMS
 	}
 	out.TimeoutMs = max(out.GetTimeoutMs(), 0) // -1 means no limit
 	out.MaxBackoffMs = max(out.GetMaxBackoffMs(), out.GetBackoffMs())

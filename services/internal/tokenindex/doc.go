@@ -15,6 +15,12 @@
 //	n  the not-completed that was accepted, of the latest attempt that had one
 //	c  the outcome that is being stored: "<digest> <s|f|n> <attempt> <lease end>"
 //	x  set when another outcome found a lapsed claim, whose own may be stored
+//	b  the last heartbeat: "<time in ms> <attempt, 0 when it did not say>"
+//	p  what it said, as JSON
+//
+// The hash "listening" says since when the engines have seen Redis without a gap
+// (since), and when they did last (last): only then does the absence of a
+// heartbeat prove anything.
 //
 // Equal payloads share a claim: it belongs to a digest and not to a request, so
 // whichever of them is stored first is accepted, and a call that Redis got twice

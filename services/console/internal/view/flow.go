@@ -64,6 +64,14 @@ type WorkItem struct {
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	Deadline    time.Time `json:"deadline,omitzero"`
+	Progress    *Progress `json:"progress,omitempty"`
+}
+
+// Progress is what a worker's last heartbeat said, and when.
+type Progress struct {
+	Progress float64   `json:"progress,omitzero"`
+	Message  string    `json:"message,omitempty"`
+	At       time.Time `json:"at"`
 }
 
 // Digest is a flow in short.

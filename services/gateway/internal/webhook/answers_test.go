@@ -156,7 +156,8 @@ func checkForm(t *testing.T, a answer) {
 		t.Errorf("no problem: %s", a.text)
 	}
 	instance, _ := a.body["instance"].(string)
-	tok := instance[strings.LastIndex(instance, "/")+1:]
+	tok := strings.TrimSuffix(instance, "/heartbeat")
+	tok = tok[strings.LastIndex(tok, "/")+1:]
 	if !strings.HasPrefix(instance, "/webhook") || len(tok) > 8 {
 		t.Errorf("instance %q", instance)
 	}
@@ -238,7 +239,11 @@ func TestBadTokensLearnNothing(t *testing.T) {
 		"a longer one":     "/webhook/" + flowID + "/" + stepID + "/" + tok + "A",
 		"no token":         "/webhook/" + flowID + "/" + stepID + "/",
 		"no step":          "/webhook/" + flowID + "/" + tok,
-		"a part too many":  "/webhook/" + flowID + "/" + stepID + "/" + tok + "/heartbeat",
+		"a part too many":  "/webhook/" + flowID + "/" + stepID + "/" + tok + "/other",
+		"a forged one's":   "/webhook/" + flowID + "/" + stepID + "/" + string(forged) + "/heartbeat",
+		"another flow's":   "/webhook/order-2/" + stepID + "/" + tok + "/heartbeat",
+		"nobody's":         "/webhook/" + flowID + "/" + stepID + "/heartbeat",
+		"too many of them": "/webhook/" + flowID + "/" + stepID + "/" + tok + "/heartbeat/heartbeat",
 		"no id":            "/webhook/.hidden/" + stepID + "/" + tok,
 		"an escaped slash": "/webhook/" + flowID + "%2F" + stepID + "/" + stepID + "/" + tok,
 	} {

@@ -258,11 +258,11 @@ func TestAWorkerThatHangsUpIsServedToTheEnd(t *testing.T) {
 func FuzzPath(f *testing.F) {
 	ring := newRing(f)
 	tok := ring.Mint(token.Claims{FlowID: flowID, StepID: stepID, Run: 7})
-	for _, path := range []string{"/webhook/" + flowID + "/" + stepID + "/" + tok, "/webhook/a%2Fb/c/d", "/webhook///", "/webhook/%zz/b/" + tok} {
+	for _, path := range []string{"/webhook/" + flowID + "/" + stepID + "/" + tok, "/webhook/" + flowID + "/" + stepID + "/" + tok + "/heartbeat", "/webhook/a%2Fb/c/d", "/webhook///", "/webhook/%zz/b/" + tok} {
 		f.Add(path)
 	}
 	s := &store{}
-	handler := serve(f, webhook.Options{Store: s, Index: always{}, Ring: func() *token.Ring { return ring }, Metrics: prometheus.NewRegistry()})
+	handler := serve(f, webhook.Options{Store: s, Index: always{}, Announce: s.announce, Ring: func() *token.Ring { return ring }, Metrics: prometheus.NewRegistry()})
 	f.Fuzz(func(t *testing.T, path string) {
 		req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(succeeded))
 		req.Header.Set("Content-Type", "application/json")
@@ -271,17 +271,18 @@ func FuzzPath(f *testing.F) {
 			return
 		}
 		req.URL = u
-		s.set(func() { s.commands = nil })
+		s.set(func() { s.commands, s.shown = nil, nil })
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, req)
-		ours := len(s.stored()) == 1 && s.commands[0].GetFlowId() == flowID && s.commands[0].GetCompleteWork().GetWork().GetStepId() == stepID
+		ours := len(s.stored()) == 1 && s.commands[0].GetFlowId() == flowID && s.commands[0].GetCompleteWork().GetWork().GetStepId() == stepID ||
+			len(s.shown) == 1 && s.shown[0].GetFlowId() == flowID && s.shown[0].GetWork().GetStepId() == stepID
 		switch rec.Code {
 		case http.StatusOK:
 			if !ours || !strings.Contains(req.URL.Path, tok) {
 				t.Errorf("%q was accepted as %v", path, s.commands)
 			}
 		case http.StatusNotFound, http.StatusTooManyRequests, http.StatusBadRequest:
-			if len(s.stored()) > 0 || strings.Contains(rec.Body.String(), tok) {
+			if len(s.stored())+len(s.shown) > 0 || strings.Contains(rec.Body.String(), tok) {
 				t.Errorf("%q: %d, stored %v: %s", path, rec.Code, s.commands, rec.Body)
 			}
 		default:
@@ -297,3 +298,7 @@ func (always) Begin(context.Context, tokenindex.Outcome) (tokenindex.Answer, tok
 	return tokenindex.Claimed, tokenindex.Claim{}, nil
 }
 func (always) Accept(context.Context, tokenindex.Claim, string) error { return nil }
+
+func (always) Heartbeat(context.Context, string, step.Heartbeat, string) (bool, error) {
+	return true, nil
+}

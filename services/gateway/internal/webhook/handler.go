@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -34,12 +35,15 @@ type Store interface {
 type Index interface {
 	Begin(ctx context.Context, o tokenindex.Outcome) (tokenindex.Answer, tokenindex.Claim, error)
 	Accept(ctx context.Context, c tokenindex.Claim, storedOn string) error
+	Heartbeat(ctx context.Context, tokenHash string, h step.Heartbeat, server string) (open bool, err error)
 }
 
 // Options are what a handler needs. All are required.
 type Options struct {
 	Store Store
 	Index Index
+	// Announce shows a heartbeat to whoever watches.
+	Announce func(*sluicev1.Heartbeat) error
 	// Ring returns the token keys of now.
 	Ring func() *token.Ring
 	// Server names the NATS server of now.
@@ -95,12 +99,15 @@ func (h *Handler) Routes(e *echo.Echo, m ...echo.MiddlewareFunc) {
 }
 
 func (h *Handler) serve(c echo.Context) error {
+	t, known := parseTarget(c.Request().URL.EscapedPath())
+	if t.heartbeat {
+		return h.serveHeartbeat(c, t)
+	}
 	since, req := time.Now(), c.Request()
 	ctx := otel.GetTextMapPropagator().Extract(req.Context(), propagation.HeaderCarrier(req.Header))
 	ctx, span := h.tracer.Start(ctx, "webhook", trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
 
-	t, known := parseTarget(req.URL.EscapedPath())
 	answer, err := h.answer(ctx, c, t, known)
 	code := codeOf(answer, err)
 	h.metrics.answered(code, since)

@@ -10,6 +10,7 @@ type metrics struct {
 	answers     *prometheus.CounterVec
 	duration    prometheus.Histogram
 	redisErrors prometheus.Counter
+	heartbeats  *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -24,8 +25,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		redisErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_webhook_redis_errors_total", Help: "Webhooks that the token index did not answer.",
 		}),
+		heartbeats: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_heartbeats_total", Help: "Heartbeats of workers by what was answered.",
+		}, []string{"answer"}),
 	}
-	for _, c := range []prometheus.Collector{m.answers, m.duration, m.redisErrors} {
+	for _, c := range []prometheus.Collector{m.answers, m.duration, m.redisErrors, m.heartbeats} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -39,6 +39,12 @@ type store struct {
 	refuse        error
 	connectedWith string
 	lossy         bool
+	shown         []*sluicev1.Heartbeat
+}
+
+func (s *store) announce(h *sluicev1.Heartbeat) error {
+	s.set(func() { s.shown = append(s.shown, h) })
+	return nil
 }
 
 func (s *store) PublishCommand(ctx context.Context, source subject.Source, cmd *sluicev1.Command, _ nats.Header) error {
@@ -145,7 +151,7 @@ func start(t *testing.T, change ...func(*webhook.Options)) *gateway {
 	g.rdb, g.index = redis.NewClient(opts), index
 	t.Cleanup(func() { _, _ = g.rdb.Close(), index.Close() })
 	o := webhook.Options{
-		Store: g.store, Index: index, Ring: func() *token.Ring { return g.ring },
+		Store: g.store, Index: index, Announce: g.announce, Ring: func() *token.Ring { return g.ring },
 		Server:  func() (id string) { g.set(func() { id = g.connectedWith }); return id },
 		Lossy:   func() (is bool) { g.set(func() { is = g.lossy }); return is },
 		Log:     slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
