@@ -2,8 +2,12 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/client"
 	"github.com/sluiceflow/sluice/pkg/event"
+	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
@@ -151,6 +156,7 @@ func TestEachRoleHasItsUser(t *testing.T) {
 	l.finish()
 	cancelOne(t, l)
 	s.deadLetters(l)
+	s.heartbeat(l)
 	for role, p := range s.roles {
 		if said := p.Tail(1 << 20); strings.Contains(strings.ToLower(said), "permission") || strings.Contains(said, "NOPERM") {
 			t.Errorf("%s was refused something", role)
@@ -176,6 +182,62 @@ func cancelOne(t *testing.T, l *load) {
 	if err := l.api.CancelFlow(t.Context(), id, "enough"); err != nil && client.StatusOf(err) != 409 {
 		t.Errorf("cancel: %v", err)
 	}
+}
+
+// heartbeat has a worker show its progress, and waits until the engine has asked
+// what was heard.
+func (s *secured) heartbeat(l *load) {
+	s.t.Helper()
+	urls := make(chan string, 10)
+	worker := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		var req step.Request
+		if err := json.NewDecoder(http.MaxBytesReader(rw, r.Body, 1<<20)).Decode(&req); err != nil {
+			s.t.Error(err)
+		}
+		urls <- req.Metadata.WebhookURL
+		rw.WriteHeader(http.StatusAccepted)
+	}))
+	defer worker.Close()
+	definition := step.Definition{
+		ID: "long", Type: step.KindAsync, HTTP: &step.HTTP{Endpoint: worker.URL}, WorkConfig: &step.WorkConfig{HeartbeatTimeoutMS: 2000},
+		Attributes: map[string]step.Attribute{"done": {Role: step.RoleOutput, Type: step.TypeAny}},
+	}
+	if _, err := l.api.RegisterStep(s.t.Context(), definition); err != nil {
+		s.t.Fatal(err)
+	}
+	id, err := l.api.StartFlow(s.t.Context(), client.StartRequest{ID: "lives", Goals: []string{"long"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	url := <-urls
+	testkit.Eventually(s.t, patience, func() error {
+		resp, err := http.Post(url+"/heartbeat", "application/json", strings.NewReader(`{"progress": 0.5}`)) //nolint:gosec,noctx // of the gateway
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("a heartbeat gets %d", resp.StatusCode)
+		}
+		return nil
+	})
+	testkit.Eventually(s.t, patience, func() error {
+		flow, err := l.api.Flow(s.t.Context(), id)
+		if err != nil {
+			return err
+		}
+		if item := flow.Executions["long"].WorkItems["0"]; item.Progress == nil && item.RetryCount == 0 {
+			return fmt.Errorf("no progress is shown: %+v", item)
+		}
+		return nil
+	})
+	testkit.Eventually(s.t, patience, func() error { // it says nothing more, which an engine learns from Redis
+		flow, err := l.api.Flow(s.t.Context(), id)
+		if err == nil && flow.Status == "active" {
+			err = errors.New("it still waits")
+		}
+		return err
+	})
 }
 
 // deadLetters has two letters made, drops one and redrives the other, which is as
