@@ -61,16 +61,18 @@ func TestAThousandAtOnce(t *testing.T) {
 	for name, payloads := range map[string]int{"equal": 1, "two": 2, "all different": 1000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t)
+			// On a busy machine Redis may be too slow for some of them: those are refused
+			// here, for without it the engine would be the one to choose.
+			g := start(t, func(o *webhook.Options) { o.RequireIndex = true })
 			bodies := make([]string, 1000)
 			for i := range bodies {
 				bodies[i] = fmt.Sprintf(`{"success": true, "outputs": {"n": %d}}`, i%payloads)
 			}
 			codes, good := g.answers(bodies)
-			if len(good) != 1 {
+			if late := codes["unavailable"] > 0; len(good) > 1 || len(good) == 0 && !late {
 				t.Errorf("%d payloads got a 200: %v", len(good), good)
 			}
-			if n := codes["accepted"] + codes["replayed"] + codes["busy"] + codes["conflict"]; n != len(bodies) {
+			if n := codes["accepted"] + codes["replayed"] + codes["busy"] + codes["conflict"] + codes["unavailable"]; n != len(bodies) {
 				t.Errorf("answers %v", codes)
 			}
 			digests := map[string]bool{}
