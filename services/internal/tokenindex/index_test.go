@@ -129,9 +129,27 @@ func stories() map[string][]step {
 			{comes: failure("a", 2), want: tokenindex.Replayed},
 			{comes: success("b", 2), want: tokenindex.Refused},
 			{comes: notCompleted("c", 2), want: tokenindex.Refused},
-			{comes: failure("d", 1), want: tokenindex.Claimed},
-			{comes: success("b", 3), want: tokenindex.Claimed},
+		},
+		"a final failure stands against other attempts until the engine says otherwise": {
+			{comes: failure("a", 2), want: tokenindex.Claimed},
+			{comes: success("b", 1), want: tokenindex.Contested, accept: tokenindex.ErrContested},
+			{comes: failure("a", 2), want: tokenindex.Replayed},
+			{comes: success("b", 1), want: tokenindex.Contested, accept: tokenindex.ErrContested},
+			mark(tokenindex.Decided, "a", 0, 9),
+			{comes: success("b", 1), want: tokenindex.Refused},
+		},
+		"a final failure that came too late stands against nothing, once that is known": {
+			{comes: failure("a", 2), want: tokenindex.Claimed},
+			{comes: notCompleted("b", 3), want: tokenindex.Contested, accept: tokenindex.ErrContested},
+			mark(tokenindex.Superseded, "", 2, 5),
+			{comes: notCompleted("b", 3), want: tokenindex.Claimed},
+			{comes: success("c", 1), want: tokenindex.Claimed},
 			{comes: failure("a", 2), want: tokenindex.Refused},
+		},
+		"a failure in equal words of another attempt is the same outcome": {
+			{comes: failure("a", 1), want: tokenindex.Claimed},
+			{comes: failure("a", 2), want: tokenindex.Claimed},
+			{comes: failure("a", 2), want: tokenindex.Replayed},
 		},
 		"a final failure of an attempt that is superseded blocks only its repeat": {
 			{comes: failure("a", 1), want: tokenindex.Claimed},
@@ -210,12 +228,27 @@ func stories() map[string][]step {
 			mark(tokenindex.Superseded, "", 1, 3),
 			{comes: success("b", 2), want: tokenindex.Contested, accept: tokenindex.ErrContested},
 		},
-		"what a server stored that may have lost it is open again": {
+		"what a server stored that may have lost it is open again for its repeat": {
 			{comes: on("S1", success("a", 1)), want: tokenindex.Claimed, stored: "S1"},
 			{comes: on("S1", success("a", 1)), want: tokenindex.Replayed},
-			{comes: on("S2", success("b", 1)), want: tokenindex.Claimed, stored: "S2"},
-			{comes: on("S2", success("a", 1)), want: tokenindex.Refused},
-			{comes: success("b", 1), want: tokenindex.Replayed},
+			{comes: on("S2", success("a", 1)), want: tokenindex.Claimed, stored: "S2"},
+			{comes: on("S2", success("b", 1)), want: tokenindex.Refused},
+			{comes: on("S2", success("a", 1)), want: tokenindex.Replayed},
+			{comes: success("a", 1), want: tokenindex.Replayed},
+		},
+		"whether another outcome stands that a server may have lost is the engine's to say": {
+			{comes: on("S1", success("a", 1)), want: tokenindex.Claimed, stored: "S1"},
+			{comes: on("S2", success("b", 1)), want: tokenindex.Contested, accept: tokenindex.ErrContested},
+			{comes: on("S2", success("a", 1)), want: tokenindex.Busy},
+			mark(tokenindex.Decided, "a", 0, 9),
+			{comes: on("S2", success("a", 1)), want: tokenindex.Replayed},
+			{comes: on("S2", success("b", 1)), want: tokenindex.Refused},
+		},
+		"a failure that a server may have lost": {
+			{comes: on("S1", failure("a", 1)), want: tokenindex.Claimed, stored: "S1"},
+			{comes: on("S2", failure("b", 1)), want: tokenindex.Contested, accept: tokenindex.ErrContested},
+			mark(tokenindex.Superseded, "", 1, 5),
+			{comes: on("S2", success("c", 1)), want: tokenindex.Claimed, stored: "S2"},
 		},
 	}
 }

@@ -21,7 +21,9 @@ func (c *check) answer(p ledger.Post, outcomes []*said, t told) {
 	case p.Status == 0, p.OK(), p.Status >= 500:
 		return
 	case p.Status == http.StatusConflict:
-		if stands || !t.other(digest, outcomes) {
+		// An index that lost the outcome that stands takes the next for it, until
+		// the engine says otherwise.
+		if (stands && !c.IndexLost) || !t.other(digest, outcomes) {
 			c.broken(Answers, p.Flow, "step %s: 409 to a %s (%s), and no other outcome of the token stands", p.Step, p.Kind, p.Note)
 		}
 	case p.Status == http.StatusGone:

@@ -55,7 +55,7 @@ type Evidence struct {
 	// arrive twice.
 	Quiet bool
 	// IndexLost says that Redis lost data: a second outcome of a token may get a
-	// 2xx, and is recorded as ignored.
+	// 2xx, and is recorded as ignored, and the first may get a 409 meanwhile.
 	IndexLost bool
 	// EndBy is when every flow must have ended; zero asks only that it has.
 	EndBy time.Time

@@ -229,7 +229,7 @@ func (c *check) oneResult(p *posts, outcomes []*said, t told) {
 	}
 	for i, a := range outcomes {
 		for _, b := range outcomes[i+1:] {
-			if a.stored && b.stored && conflicting(a, b) {
+			if a.stored && b.stored && t.conflicting(a, b) {
 				c.broken(OneResult, p.flow, "step %s: a %s of attempt %d and a %s of attempt %d both got a 2xx",
 					p.step, a.kind, a.attempt, b.kind, b.attempt)
 			}
@@ -239,13 +239,11 @@ func (c *check) oneResult(p *posts, outcomes []*said, t told) {
 
 // conflicting reports whether two outcomes of a token cannot both count. A
 // failure of an attempt that was superseded stands in nobody's way.
-func conflicting(a, b *said) bool {
+func (t *told) conflicting(a, b *said) bool {
 	if a.digest == b.digest || a.kind == ledger.NotCompleted || b.kind == ledger.NotCompleted {
 		return false
 	}
-	if a.kind == ledger.Success && b.kind == ledger.Success {
-		return true
-	}
-	return a.attempt == b.attempt || (a.kind == ledger.Success && b.attempt > a.attempt) ||
-		(b.kind == ledger.Success && a.attempt > b.attempt)
+	return (a.kind == b.kind && a.attempt == b.attempt) || (t.stands(a) && t.stands(b))
 }
+
+func (t *told) stands(s *said) bool { return s.kind == ledger.Success || s.attempt > t.passed }

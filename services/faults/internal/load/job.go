@@ -135,13 +135,21 @@ func (j *job) bring(ctx context.Context, kind ledger.Kind, o ledger.Outcome) {
 	j.l.insist(ctx, j.post(kind, o))
 }
 
-// contradict posts outcomes that cannot all count, at once and once more.
+// contradict posts outcomes that cannot all count, at once and once more. One of
+// them names no attempt.
 func (j *job) contradict(ctx context.Context) {
 	outcomes := []ledger.Outcome{
 		good(*j.Metadata), success(*j.Metadata, "other"), good(*j.Metadata), failure(*j.Metadata, j.Attempt, "third"),
+		success(*j.Metadata, "forgetful"),
 	}
 	for range 2 {
-		j.atOnce(ctx, len(outcomes), func(i int) post { return j.post(outcomes[i].Kind, outcomes[i]) })
+		j.atOnce(ctx, len(outcomes), func(i int) post {
+			p := j.post(outcomes[i].Kind, outcomes[i])
+			if i == len(outcomes)-1 {
+				p.attempt = 0
+			}
+			return p
+		})
 	}
 }
 

@@ -45,7 +45,14 @@ func TestAnswersOfTheContract(t *testing.T) {
 			{body: failed, query: "?attempt=2", status: 200, code: "accepted", before: marked(tokenindex.Superseded, 1)},
 			{body: failed, status: 410, code: "closed"},
 			{body: succeeded, query: "?attempt=2", status: 409, code: "conflict"},
-			{body: succeeded, query: "?attempt=3", status: 200, code: "accepted"},
+			{body: succeeded, query: "?attempt=3", status: 503, code: "contested", retry: "1"},
+			{body: succeeded, query: "?attempt=3", status: 200, code: "accepted", before: marked(tokenindex.Superseded, 2)},
+		},
+		"a final failure of the second attempt, then a success that names none": {
+			{body: failed, query: "?attempt=2", status: 200, code: "accepted", before: marked(tokenindex.Superseded, 1)},
+			{body: succeeded, status: 503, code: "contested", retry: "1"},
+			{body: failed, query: "?attempt=2", status: 200, code: "replayed"},
+			{body: succeeded, status: 409, code: "conflict", before: decided(failed)},
 		},
 		"a failure of a superseded attempt": {
 			{body: failed, status: 410, code: "closed", before: marked(tokenindex.Superseded, 1)},
@@ -172,7 +179,7 @@ func marked(kind tokenindex.Kind, attempt uint32) func(g *gateway) {
 // decided marks that the engine decided for a payload.
 func decided(body string) func(g *gateway) {
 	return func(g *gateway) {
-		g.mark(tokenindex.Mark{Kind: tokenindex.Decided, Success: true, Digest: digestOf(g.t, body), Revision: 1})
+		g.mark(tokenindex.Mark{Kind: tokenindex.Decided, Success: body != failed, Digest: digestOf(g.t, body), Revision: 1})
 	}
 }
 

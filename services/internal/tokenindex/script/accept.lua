@@ -3,14 +3,13 @@
 local digest, kind, attempt, server = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local r = redis.call('HMGET', KEYS[1], 'd', 'u', 's', 'f', 'n', 'c', 'x')
 
-local function standing(value)
+-- An outcome that was accepted, and whether it is sure, as in begin.lua.
+local function accepted(value)
   if not value then
     return
   end
   local d, a, on = string.match(value, '^(%x+) (%d+) (%S*)$')
-  if server == '' or on == server then
-    return d, tonumber(a)
-  end
+  return d, tonumber(a), server == '' or on == server
 end
 
 if r[1] then
@@ -23,17 +22,19 @@ end
 if r[7] then
   return 'contested'
 end
-local success = standing(r[3])
-if success then
-  return success == digest and 'ok' or 'contested'
-end
-local failure, failed = standing(r[4])
-if failure and failed == attempt and failure ~= digest and attempt > tonumber(r[2] or '0') then
+local success, _, sure = accepted(r[3])
+if success and success ~= digest then
   return 'contested'
 end
-local before = ({f = r[4], n = r[5]})[kind]
-local accepted, of = standing(before)
-if accepted == digest and of == attempt then
+if success and sure then
+  return 'ok'
+end
+local failure, failed = accepted(r[4])
+if failure and failure ~= digest and failed > tonumber(r[2] or '0') then
+  return 'contested'
+end
+local before, of, sure = accepted(({f = r[4], n = r[5]})[kind])
+if before == digest and of == attempt and sure then
   return 'ok' -- an equal payload was faster
 end
 if r[6] then
@@ -42,7 +43,7 @@ if r[6] then
   end
   redis.call('HDEL', KEYS[1], 'c')
 end
-if not of or of <= attempt then
+if not (of and sure) or of <= attempt then
   redis.call('HSET', KEYS[1], kind, digest .. ' ' .. ARGV[3] .. ' ' .. ARGV[6])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])

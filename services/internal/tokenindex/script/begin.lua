@@ -3,16 +3,16 @@
 local digest, kind, attempt, server = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local r = redis.call('HMGET', KEYS[1], 'd', 'u', 's', 'f', 'n', 'c', 'x')
 local superseded, contested = tonumber(r[2] or '0'), r[7]
+local answer = contested and 'contested' or 'claimed'
 
--- An outcome that was stored by a server that may have lost its tail is open again.
-local function standing(value)
+-- An outcome that was accepted. It is sure unless it was stored by a server that
+-- may have lost its tail: then the engine knows.
+local function accepted(value)
   if not value then
     return
   end
   local d, a, on = string.match(value, '^(%x+) (%d+) (%S*)$')
-  if server == '' or on == server then
-    return d, tonumber(a)
-  end
+  return d, tonumber(a), server == '' or on == server
 end
 
 if r[1] then
@@ -23,24 +23,28 @@ if r[1] then
   return d == digest and 'replayed' or 'refused'
 end
 
-local success, succeeded = standing(r[3])
-if success then
+local success, succeeded, sure = accepted(r[3])
+if success and sure then
   if success ~= digest then
     return 'refused'
   end
   return attempt > succeeded and 'again' or 'replayed'
+elseif success and success ~= digest then
+  answer = 'contested'
 end
-local failure, failed = standing(r[4])
-if failure and failed == attempt then
+local failure, failed, sure = accepted(r[4])
+if failure and sure and failed == attempt then
   if failure == digest then
     return 'replayed'
   end
   if attempt > superseded then
     return 'refused'
   end
+elseif failure and failure ~= digest and failed > superseded then
+  answer = 'contested' -- it stands unless its attempt was over when it came, which the engine knows
 end
-local pending, given_up = standing(r[5])
-if pending == digest and given_up == attempt then
+local pending, given_up, sure = accepted(r[5])
+if pending == digest and given_up == attempt and sure then
   return 'replayed'
 end
 if kind ~= 's' and attempt <= superseded then
@@ -57,10 +61,10 @@ if r[6] then
     if now < tonumber(lease) then
       return 'busy'
     end
-    contested = true
+    answer = 'contested'
     redis.call('HSET', KEYS[1], 'x', '1')
   end
 end
 redis.call('HSET', KEYS[1], 'c', string.format('%s %s %s %.0f', digest, kind, ARGV[3], now + ARGV[6]))
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return contested and 'contested' or 'claimed'
+return answer
