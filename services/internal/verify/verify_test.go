@@ -276,7 +276,7 @@ func TestUnreadableMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := int64(stream.CachedInfo().State.Bytes) //nolint:gosec // a few thousand
+	ends := int64(stream.CachedInfo().State.Bytes)
 	testkit.Eventually(t, time.Minute, func() bool { return testkit.Size(t, file) == ends })
 	s.history("after").decide(4).write(all)
 	testkit.FlipBit(t, file, ends-10)
