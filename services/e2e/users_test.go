@@ -211,7 +211,7 @@ func (s *secured) heartbeat(l *load) {
 	}
 	url := <-urls
 	testkit.Eventually(s.t, patience, func() error {
-		resp, err := http.Post(url+"/heartbeat", "application/json", strings.NewReader(`{"progress": 0.5}`)) //nolint:gosec,noctx // of the gateway
+		resp, err := http.Post(url+"/heartbeat", "application/json", strings.NewReader(`{"progress": 0.5}`)) //nolint:noctx // of the gateway
 		if err != nil {
 			return err
 		}

@@ -32,9 +32,7 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	if j.entry.broken != "" {
 		j.folding, j.pending = j.pending, nil
 		for _, c := range j.folding {
-			c.verdict = flow.Verdict{Kind: flow.Nothing, Reply: &sluicev1.Reply{
-				Code: sluicev1.ReplyCode_REPLY_CODE_CONFLICT, Detail: j.entry.broken,
-			}}
+			p.decideBroken(j, c)
 		}
 		return
 	}
@@ -65,6 +63,18 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	defer span.End()
 	j.emit.trace = trace.SpanContextFromContext(ctx)
 	j.proposal, j.err = p.e.propose(ctx, j.entry, commit)
+}
+
+// decideBroken decides a command of a flow whose history was given up: it goes
+// no further, but it can be forgotten.
+func (p *partition) decideBroken(j *job, c *command) {
+	reply := &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_CONFLICT, Detail: j.entry.broken}
+	if c.GetRetireFlow() != nil {
+		// Nothing could follow a commit that says so: the purge alone does.
+		reply = &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}
+		j.emit.retired, j.emit.retireTo = true, j.entry.sequence
+	}
+	c.verdict = flow.Verdict{Kind: flow.Nothing, Reply: reply}
 }
 
 // apply decides one command. It returns a [*dead.Poison] when that panicked.

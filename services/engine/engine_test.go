@@ -341,6 +341,13 @@ func TestBrokenHistoryEndsItsFlow(t *testing.T) {
 	if err != nil || !strings.Contains(last.Subject, "failed") || last.Header.Get(bus.HeaderBroken) == "" {
 		t.Errorf("last commit on %s (%v)", last.Subject, err)
 	}
+	remove := &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_RetireFlow{RetireFlow: &sluicev1.RetireFlow{By: "me"}}}
+	if reply := w.ask(remove); reply.GetCode() != sluicev1.ReplyCode_REPLY_CODE_OK {
+		t.Errorf("of its deletion: %v", reply)
+	}
+	if last, err := w.bus.Last(t.Context(), w.bus.Flows(0), w.bus.Space.Fence(w.bus.Partition("f"), "f")); err != nil || last != nil {
+		t.Errorf("it was deleted, and %v is there (%v)", last, err)
+	}
 }
 
 // A NATS server that goes away and comes back needs no restart of anybody.
@@ -358,6 +365,23 @@ func TestNATSComesBack(t *testing.T) {
 		return w.bus.PublishCommand(t.Context(), subject.SourceHook, success(inv, "x", "1"), nil) == nil
 	})
 	w.invocation("f", "b")
+}
+
+// A store that came back may have lost schedules: they are looked for at once.
+func TestTheSweepFollowsANewServer(t *testing.T) {
+	t.Parallel()
+	server := testkit.NewNATS(t)
+	w := worldOn(t, testkit.BusOn(t, testkit.BusConfig(t, server.URL())))
+	w.start() // it sweeps after a minute, and then every hour
+	w.begin("f", planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(86_400_000))))
+	w.invocation("f", "a")
+	w.idle()
+	if n := w.messages(w.bus.Timers(0)); n != 0 {
+		t.Fatalf("%d schedules before the sweep", n)
+	}
+	server.Stop()
+	server.Start()
+	w.until("its schedule is stored", func() bool { return w.bus.Connected() == nil && w.messages(w.bus.Timers(0)) == 1 })
 }
 
 func TestBadConfiguration(t *testing.T) {

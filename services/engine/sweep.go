@@ -20,14 +20,15 @@ const sweepRate = 200
 // forgets a schedule that fired into a full store, and then nobody would wake
 // the flow.
 //
+// A store that came back after a crash may have lost its tail, and with it
+// schedules of flows that are older now: then it looks at once.
+//
 // It also stores the schedules of deadlines that were far ahead when they were
 // set (see farAhead), so the first look comes soon after the start.
 func (e *Engine) runSweep(ctx context.Context) error {
 	for wait := min(e.cfg.SweepInterval, time.Minute); ; wait = e.cfg.SweepInterval {
-		select {
-		case <-ctx.Done():
+		if !e.awaitSweep(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
 		for k := range e.bus.Config.Shards {
 			if !e.held[k].Load() { // the first partition of shard k is k: one engine has it
@@ -35,6 +36,34 @@ func (e *Engine) runSweep(ctx context.Context) error {
 			}
 			if err := e.sweep(ctx, k); err != nil && ctx.Err() == nil {
 				e.log.WarnContext(ctx, "a look for lost timers broke off", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// serverEvery is how often it is looked whether another NATS server answers.
+const serverEvery = 2 * time.Second
+
+// awaitSweep waits until it is time for a sweep, and reports false when ctx ends
+// before that.
+func (e *Engine) awaitSweep(ctx context.Context, wait time.Duration) bool {
+	look := time.NewTicker(serverEvery)
+	defer look.Stop()
+	enough := time.NewTimer(wait)
+	defer enough.Stop()
+	for server := e.bus.NC.ConnectedServerId(); ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-enough.C:
+			return true
+		case <-look.C:
+			now := e.bus.NC.ConnectedServerId()
+			if now != "" && server != "" && now != server {
+				return true
+			}
+			if now != "" {
+				server = now
 			}
 		}
 	}
