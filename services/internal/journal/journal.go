@@ -27,8 +27,13 @@ import (
 // not fit: what the flow is cannot be known.
 var ErrBroken = errors.New("broken history")
 
-// page is how many commits one read asks for.
-const page = 256
+const (
+	// page is how many commits one read asks for.
+	page = 256
+	// pageTimeout bounds one such read: a history of a hundred thousand commits
+	// takes as long as it takes.
+	pageTimeout = 10 * time.Second
+)
 
 // Journal reads histories. It is safe for concurrent use.
 type Journal struct {
@@ -178,8 +183,6 @@ func (j *Journal) Commit(ctx context.Context, flowID string, revision, from, las
 // last one is known to exist: a replica that does not have it yet is asked
 // later, by the caller's repeat.
 func (j *Journal) read(ctx context.Context, flowID string, from, last uint64) ([]Stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	p := j.bus.Partition(flowID)
 	stream, fence := j.bus.Flows(j.bus.Shard(p)), j.bus.Space.Fence(p, flowID)
 	var commits []Stored
@@ -205,6 +208,8 @@ func (j *Journal) read(ctx context.Context, flowID string, from, last uint64) ([
 }
 
 func (j *Journal) readPage(ctx context.Context, stream, fence string, from uint64) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
 	messages, err := jetstreamext.GetBatch(ctx, j.bus.JS, stream, page,
 		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(fence))
 	if err != nil {
