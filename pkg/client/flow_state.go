@@ -76,8 +76,10 @@ type Execution struct {
 type WorkItem struct {
 	Status Status `json:"status"`
 	// Token is its first 8 characters.
-	Token       string    `json:"token,omitempty"`
-	Attempt     uint32    `json:"attempt,omitempty"`
+	Token   string `json:"token,omitempty"`
+	Attempt uint32 `json:"attempt,omitempty"`
+	// Inputs are those that it has of its own where the step has for_each; the
+	// step has the rest.
 	Inputs      Values    `json:"inputs,omitempty"`
 	Outputs     Values    `json:"outputs,omitempty"`
 	Error       string    `json:"error,omitempty"`

@@ -72,7 +72,8 @@ type Attribute struct {
 	Type Type `json:"type,omitempty"`
 	// Default is JSON text, for optional and const inputs; nil when there is none.
 	Default *string `json:"default,omitzero"`
-	// ForEach is not in this release.
+	// ForEach makes a work item of each element of the input, which must be an
+	// array. See [Attribute.ElementType].
 	ForEach bool `json:"for_each,omitzero"`
 }
 
@@ -122,7 +123,8 @@ type WorkConfig struct {
 	// TimeoutMS is how long an attempt may take until its completion is in; 0
 	// means the default and -1 no limit.
 	TimeoutMS int64 `json:"timeout_ms,omitzero"`
-	// DeadlineMS is not in this release.
+	// DeadlineMS is how long a work item may take over all its attempts; 0 means
+	// that there is no such limit.
 	DeadlineMS int64 `json:"deadline_ms,omitzero"`
 	// HeartbeatTimeoutMS is how long the worker of an async step may be silent; 0
 	// means that no heartbeat is asked for.

@@ -98,7 +98,6 @@ func (v *validation) absent(d Definition) {
 		v.check(d.HTTP.Compensate == "", "http.compensate", missing)
 	}
 	if d.WorkConfig != nil {
-		v.check(d.WorkConfig.DeadlineMS == 0, "work_config.deadline_ms", missing)
 	}
 }
 
@@ -109,7 +108,7 @@ func (v *validation) attribute(name string, a Attribute) {
 	}
 	v.check(a.Type == "" || a.Type.valid(), field+".type",
 		"must be string, number, boolean, object, array, null or any")
-	v.check(!a.ForEach, field+".for_each", missing)
+	v.check(!a.ForEach || a.Role != RoleOutput, field+".for_each", "is for required, optional and const inputs only")
 	switch a.Role {
 	case RoleRequired, RoleOutput:
 		v.check(a.Default == nil, field+".default", "is for optional and const inputs only")
@@ -133,12 +132,15 @@ func (v *validation) defaultValue(field string, a Attribute) {
 		v.add(field+".default", "must be JSON text: %s", problem.Message)
 		return
 	}
+	if a.ForEach {
+		if _, err := Elements(value, a.ElementType()); err != nil {
+			v.add(field+".default", "%v", err)
+		}
+		return
+	}
 	kind := a.EffectiveType()
 	v.check(!kind.valid() || kind.Accepts(value), field+".default", "is not of type %s", kind)
 }
-
-// EffectiveType is the type, or any where none is given.
-func (a Attribute) EffectiveType() Type { return cmp.Or(a.Type, TypeAny) }
 
 func (v *validation) work(w WorkConfig) {
 	const field = "work_config."
@@ -158,6 +160,7 @@ func (v *validation) work(w WorkConfig) {
 	v.check(w.Parallelism >= 0, field+"parallelism", "must be 0 to %d", math.MaxInt32)
 	v.milliseconds(field+"timeout_ms", w.TimeoutMS, -1)
 	v.milliseconds(field+"heartbeat_timeout_ms", w.HeartbeatTimeoutMS, 0)
+	v.milliseconds(field+"deadline_ms", w.DeadlineMS, 0)
 }
 
 func (v *validation) milliseconds(field string, value, least int64) {

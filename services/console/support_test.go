@@ -369,12 +369,18 @@ func (e *engine) store(ctx context.Context, h *history, commit *sluicev1.Commit)
 // complete reports success of a step's only work item.
 func (s *site) complete(flowID, stepID string, outputs map[string]string) {
 	s.t.Helper()
+	s.completeItem(flowID, stepID, 0, outputs)
+}
+
+// completeItem reports success of one of a step's work items.
+func (s *site) completeItem(flowID, stepID string, item int, outputs map[string]string) {
+	s.t.Helper()
 	o := &sluicev1.Outcome{Success: true, Outputs: map[string][]byte{}, Digest: []byte(stepID)}
 	for name, value := range outputs {
 		o.Outputs[name] = []byte(value)
 	}
 	cmd := &sluicev1.Command{FlowId: flowID, Kind: &sluicev1.Command_CompleteWork{CompleteWork: &sluicev1.CompleteWork{
-		Work: &sluicev1.WorkRef{Run: 7, StepId: stepID, Attempt: 1}, Outcome: o,
+		Work: &sluicev1.WorkRef{Run: 7, StepId: stepID, Item: uint32(item), Attempt: 1}, Outcome: o,
 	}}}
 	if err := s.bus.PublishCommand(s.t.Context(), subject.SourceHook, cmd, nil); err != nil {
 		s.t.Fatal(err)

@@ -14,11 +14,16 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
 
+// maxWorkItems is the most that MAX_WORK_ITEMS may be: a state with more of them
+// has no place in memory.
+const maxWorkItems = 1_000_000
+
 // Config is what an engine can be told.
 type Config struct {
 	WebhookBaseURL   string        `env:"WEBHOOK_BASE_URL" envDefault:"http://127.0.0.1:8080" help:"where workers reach the gateway; the beginning of every webhook URL"`
 	HistoryRetention time.Duration `env:"HISTORY_RETENTION" envDefault:"168h" help:"how long the history of an ended flow is kept"`
 	FlowCacheSize    int           `env:"FLOW_CACHE_SIZE" envDefault:"10000" help:"flows that an engine keeps in memory"`
+	MaxWorkItems     int           `env:"MAX_WORK_ITEMS" envDefault:"100000" help:"work items of one step; a step with more fails"`
 	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost"`
 	DrainTimeout     time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what has begun may go on after a shutdown was asked for"`
 }
@@ -48,6 +53,9 @@ func (c Config) Validate() error {
 	}
 	if c.FlowCacheSize < 1 {
 		mistakes = append(mistakes, fmt.Errorf("FLOW_CACHE_SIZE is %d, it must be at least 1", c.FlowCacheSize))
+	}
+	if c.MaxWorkItems < 1 || c.MaxWorkItems > maxWorkItems {
+		mistakes = append(mistakes, fmt.Errorf("MAX_WORK_ITEMS is %d, it must be 1 to %d", c.MaxWorkItems, maxWorkItems))
 	}
 	if c.SweepInterval < time.Second {
 		mistakes = append(mistakes, fmt.Errorf("SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval))

@@ -38,7 +38,8 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	}
 	turn := j.entry.state.Begin(flow.Env{
 		Now: p.e.clock.now(), Run: randomRun(), Floor: p.floor, Token: p.e.keys.Ring().Mint,
-		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2), CommitBytes: p.e.commitBytes(), Full: p.e.bus.OnReserve(p.e.bus.Shard(p.n)),
+		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2), CommitBytes: p.e.commitBytes(), MaxItems: p.e.cfg.MaxWorkItems,
+		Full: p.e.bus.OnReserve(p.e.bus.Shard(p.n)),
 	})
 	budget := int(p.e.bus.NC.MaxPayload() / payloadShare)
 	for len(j.pending) > 0 {

@@ -386,12 +386,15 @@ func TestTheSweepFollowsANewServer(t *testing.T) {
 
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
-	for name, cfg := range map[string]engine.Config{
-		"WEBHOOK_BASE_URL":  {WebhookBaseURL: "localhost", HistoryRetention: time.Hour, FlowCacheSize: 1, SweepInterval: time.Hour},
-		"HISTORY_RETENTION": {WebhookBaseURL: "http://h", FlowCacheSize: 1, SweepInterval: time.Hour},
-		"FLOW_CACHE_SIZE":   {WebhookBaseURL: "http://h", HistoryRetention: time.Hour, SweepInterval: time.Hour},
-		"SWEEP_INTERVAL":    {WebhookBaseURL: "http://h", HistoryRetention: time.Hour, FlowCacheSize: 1},
+	for name, spoil := range map[string]func(*engine.Config){
+		"WEBHOOK_BASE_URL":  func(c *engine.Config) { c.WebhookBaseURL = "localhost" },
+		"HISTORY_RETENTION": func(c *engine.Config) { c.HistoryRetention = 0 },
+		"FLOW_CACHE_SIZE":   func(c *engine.Config) { c.FlowCacheSize = 0 },
+		"MAX_WORK_ITEMS":    func(c *engine.Config) { c.MaxWorkItems = 2_000_000 },
+		"SWEEP_INTERVAL":    func(c *engine.Config) { c.SweepInterval = 0 },
 	} {
+		cfg := config()
+		spoil(&cfg)
 		if _, err := engine.New(t.Context(), cfg, engine.Deps{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error %v does not name it", name, err)
 		}

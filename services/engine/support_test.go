@@ -52,6 +52,13 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 	return &world{t: t, bus: b, journal: journal.New(b, plan.Decode), keys: k, log: slog.New(slog.DiscardHandler)}
 }
 
+func config() engine.Config {
+	return engine.Config{
+		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, MaxWorkItems: 100_000,
+		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
+	}
+}
+
 // start runs an engine until the returned function is called or the test ends.
 func (w *world) start(change ...func(*engine.Config)) (stop func()) {
 	w.t.Helper()
@@ -69,10 +76,7 @@ type running struct {
 // prepare is not nil.
 func (w *world) startOn(b *bus.Bus, prepare func(*engine.Engine), change ...func(*engine.Config)) *running {
 	w.t.Helper()
-	cfg := engine.Config{
-		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000,
-		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
-	}
+	cfg := config()
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -494,7 +494,8 @@ type StepAttribute struct {
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// JSON value of a const or optional input; absent when there is none.
 	Default []byte `protobuf:"bytes,4,opt,name=default,proto3,oneof" json:"default,omitempty"`
-	// True when the input's elements become work items. Not used by this release.
+	// True when the input's elements become work items. The attribute is then an array, as all outputs of the step are; a type other than array
+	// is that of the elements.
 	ForEach       bool `protobuf:"varint,5,opt,name=for_each,json=forEach,proto3" json:"for_each,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -579,7 +580,7 @@ type WorkConfig struct {
 	Parallelism int32 `protobuf:"varint,5,opt,name=parallelism,proto3" json:"parallelism,omitempty"`
 	// Milliseconds until an attempt without an outcome counts as not completed; 0 means no limit.
 	TimeoutMs int64 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
-	// The same over all attempts, after which the work item failed; 0 means none. Not used by this release.
+	// The same over all attempts, after which the work item failed; 0 means none.
 	DeadlineMs int64 `protobuf:"varint,7,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
 	// Milliseconds that a worker may be silent; 0 means no limit.
 	HeartbeatTimeoutMs int64 `protobuf:"varint,8,opt,name=heartbeat_timeout_ms,json=heartbeatTimeoutMs,proto3" json:"heartbeat_timeout_ms,omitempty"`

@@ -1,7 +1,9 @@
 package flow_test
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -68,4 +70,86 @@ func BenchmarkChainOfThree(b *testing.B) {
 			b.Fatal("the flow did not end")
 		}
 	}
+}
+
+// What a completion costs must not grow with the number of work items that
+// complete at once, the last of which gathers the outputs of all: compare the
+// ns/completion of the rows.
+func BenchmarkCompletion(b *testing.B) {
+	for _, items := range []int{100, 10_000} {
+		for _, batch := range []int{1, 256} {
+			b.Run(fmt.Sprintf("items=%d/batch=%d", items, batch), func(b *testing.B) {
+				f := newFan(b, items)
+				b.ReportAllocs()
+				completions := 0
+				for b.Loop() {
+					b.StopTimer()
+					f.begin()
+					b.StartTimer()
+					f.complete(batch)
+					completions += items
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(completions), "ns/completion")
+			})
+		}
+	}
+}
+
+// fan is a flow whose only step has many work items that run at once.
+type fan struct {
+	t        tb
+	items    int
+	plan     *plan.Plan
+	start    *sluicev1.Command
+	outcomes []*sluicev1.Command
+	s        *flow.State
+	seq      uint64
+}
+
+func newFan(t tb, items int) *fan {
+	t.Helper()
+	numbers := make([]string, items)
+	f := &fan{t: t, items: items}
+	for i := range numbers {
+		numbers[i] = strconv.Itoa(i)
+		f.outcomes = append(f.outcomes, complete(itemRef("a", i, 1), hashed(succeeded("x", numbers[i]))))
+	}
+	planBytes := planned(t, []string{"a"}, step("a", each(required("n")), output("x"), parallel(int32(items))))
+	p, err := plan.Decode(planBytes)
+	if err != nil {
+		t.Fatalf("decode: %v", err)
+	}
+	f.plan, f.start = p, startFlow(planBytes, map[string]string{"n": "[" + strings.Join(numbers, ",") + "]"})
+	return f
+}
+
+// begin makes the flow, with all its work items running.
+func (f *fan) begin() {
+	f.s, f.seq = flow.New("f", func([]byte) (*plan.Plan, error) { return f.plan, nil }), 0
+	f.fold(f.start)
+	for f.s.Steps[0].Items[f.items-1].Attempt == 0 {
+		f.fold(wake())
+	}
+}
+
+// complete folds all outcomes, so many into one commit.
+func (f *fan) complete(batch int) {
+	for n := 0; n < f.items; n += batch {
+		f.fold(f.outcomes[n:min(n+batch, f.items)]...)
+	}
+	if !f.s.Final() {
+		f.t.Fatalf("the flow did not end")
+	}
+}
+
+func (f *fan) fold(commands ...*sluicev1.Command) {
+	turn := f.s.Begin(flow.Env{Now: start, Run: run, Floor: f.seq / 1000 * 1000, Token: mint})
+	for _, cmd := range commands {
+		f.seq++
+		turn.Apply(cmd, flow.Position{Sequence: f.seq, Time: start})
+	}
+	if c := turn.Commit(); c != nil {
+		f.s.Effects(c)
+	}
+	turn.Due()
 }

@@ -10,9 +10,10 @@ const flowDeadline = -1
 
 // A deadline is a moment at which a work item, or the flow, needs attention.
 type deadline struct {
-	at   int64
-	step int
-	item int
+	at    int64
+	step  int
+	item  int
+	whole bool // of the work item over all its attempts, not of what it is at now
 }
 
 // deadlines is a heap whose earliest entry is first. Entries are never moved: an
@@ -46,6 +47,23 @@ func (s *State) arm(step, item int) {
 	}
 }
 
+// armWhole remembers the deadline over all attempts of a work item that started.
+func (s *State) armWhole(step, item int) {
+	if at := s.until(step, s.Steps[step].Items[item].Started); at != 0 {
+		s.push(deadline{at: at, step: step, item: item, whole: true})
+	}
+}
+
+// until returns when a work item of the step fails whose first attempt started
+// at that time and which has no outcome by then; 0 means never.
+func (s *State) until(step int, started int64) int64 {
+	limit := s.Plan.Steps[step].Proto.GetWork().GetDeadlineMs()
+	if limit <= 0 || started == 0 {
+		return 0
+	}
+	return started + saturating(limit, millisecond)
+}
+
 // push adds d and, once stale entries outnumber what can be live, starts over,
 // so that a work item that is retried for ever does not grow the heap.
 func (s *State) push(d deadline) {
@@ -60,7 +78,7 @@ func (s *State) push(d deadline) {
 func (s *State) liveDeadlines() int {
 	n := 1
 	for i := range s.Steps {
-		n += s.Steps[i].active
+		n += 2 * s.Steps[i].active
 	}
 	return n
 }
@@ -79,8 +97,12 @@ func (s *State) rebuildDeadlines() {
 			continue
 		}
 		for j := range s.Steps[i].Items {
-			if at := s.Steps[i].Items[j].due(); at != 0 {
+			it := &s.Steps[i].Items[j]
+			if at := it.due(); at != 0 {
 				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j})
+			}
+			if at := s.until(i, it.Started); at != 0 && it.open() {
+				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j, whole: true})
 			}
 		}
 	}
@@ -103,7 +125,11 @@ func (s *State) stands(d deadline) bool {
 	if d.step == flowDeadline {
 		return d.at == s.Deadline
 	}
-	return s.Steps[d.step].Items[d.item].due() == d.at
+	it := &s.Steps[d.step].Items[d.item]
+	if d.whole {
+		return it.open() && s.until(d.step, it.Started) == d.at
+	}
+	return it.due() == d.at
 }
 
 // NextDeadline returns the earliest moment, in Unix nanoseconds, at which the

@@ -120,6 +120,10 @@ func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 	case *sluicev1.Event_RetryScheduled:
 		m.Kind, m.Attempt = Superseded, e.GetAttempt()
 		return m, true
+	case *sluicev1.Event_WorkNotCompleted, *sluicev1.Event_WorkTimedOut:
+		// Where no retry follows before the work item's deadline.
+		m.Kind, m.Attempt = Superseded, e.GetAttempt()
+		return m, it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED && it.NextRetry == 0
 	default:
 		return Mark{}, false
 	}

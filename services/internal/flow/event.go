@@ -104,18 +104,7 @@ func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) e
 	st := &s.Steps[i]
 	switch k := e.GetKind().(type) {
 	case *sluicev1.Event_StepStarted:
-		if n := k.StepStarted.GetWorkItems(); len(st.Items) > 0 || n > maxItems {
-			return fmt.Errorf("%w: step_started: %d work items for a step with %d", ErrMalformed, n, len(st.Items))
-		}
-		inputs, err := resolveAll(values, k.StepStarted.GetInputs())
-		if err != nil {
-			return fmt.Errorf("%w: step_started: %w", ErrMalformed, err)
-		}
-		st.Status, st.Started, st.Inputs = sluicev1.StepStatus_STEP_STATUS_ACTIVE, at, inputs
-		st.Items = make([]Item, k.StepStarted.GetWorkItems())
-		for j := range st.Items {
-			st.Items[j].Status = sluicev1.WorkStatus_WORK_STATUS_PENDING
-		}
+		return s.applyStepStarted(i, k.StepStarted, values, at)
 	case *sluicev1.Event_StepCompleted:
 		outputs, err := resolveAll(values, k.StepCompleted.GetOutputs())
 		if err != nil {
@@ -136,6 +125,30 @@ func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) e
 		s.Attributes[k.AttributeSet.GetKey()] = Attribute{Value: value, Step: e.GetStepId()}
 	default:
 		return fmt.Errorf("%w: %T is no event of a step that this release knows", ErrMalformed, k)
+	}
+	return nil
+}
+
+func (s *State) applyStepStarted(i int, e *sluicev1.StepStarted, values [][]byte, at int64) error {
+	st := &s.Steps[i]
+	if st.Status != sluicev1.StepStatus_STEP_STATUS_PENDING {
+		return fmt.Errorf("%w: step_started for a step that is %s", ErrMalformed, StepStatusName(st.Status))
+	}
+	inputs, err := resolveAll(values, e.GetInputs())
+	if err != nil {
+		return fmt.Errorf("%w: step_started: %w", ErrMalformed, err)
+	}
+	lists, err := listsOf(&s.Plan.Steps[i], inputs)
+	if err != nil {
+		return fmt.Errorf("%w: step_started: %w", ErrMalformed, err)
+	}
+	if n := e.GetWorkItems(); n > maxItems || int64(n) != count(lists) {
+		return fmt.Errorf("%w: step_started: %d work items, and the inputs give %d", ErrMalformed, n, count(lists))
+	}
+	st.Status, st.Started, st.Inputs, st.lists = sluicev1.StepStatus_STEP_STATUS_ACTIVE, at, inputs, lists
+	st.Items = make([]Item, e.GetWorkItems())
+	for j := range st.Items {
+		st.Items[j].Status = sluicev1.WorkStatus_WORK_STATUS_PENDING
 	}
 	return nil
 }

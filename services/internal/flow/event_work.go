@@ -57,6 +57,10 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 		st.active++
 		st.next = max(st.next, j+1)
 		it.Started, it.Inputs = at, inputs
+		s.armWhole(i, j)
+	}
+	if st.next == len(st.Items) {
+		st.lists = nil
 	}
 	it.Status = sluicev1.WorkStatus_WORK_STATUS_ACTIVE
 	it.Token, it.Attempt, it.Generation = e.GetToken(), e.GetAttempt(), e.GetGeneration()

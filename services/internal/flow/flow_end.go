@@ -44,10 +44,15 @@ func (t *Turn) result() (result map[string]json.RawMessage, omitted []string) {
 		if !ok {
 			continue
 		}
-		if left -= len(name) + len(attribute.Value); left < 0 {
+		size := len(name)
+		if !t.values.has(attribute.Value) {
+			size += len(attribute.Value)
+		}
+		if size > left {
 			omitted = append(omitted, name)
 			continue
 		}
+		left -= size
 		result[name] = attribute.Value
 	}
 	return result, omitted

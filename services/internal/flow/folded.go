@@ -69,7 +69,7 @@ func (f *folded) prune(floor uint64, at int64) {
 	}
 	f.floor, f.floorTime = floor, at
 	n, _ := f.search(floor + 1)
-	f.commands = slices.Delete(f.commands, 0, n)
+	f.commands = f.commands[n:] // the rest stays where it is: there may be thousands
 }
 
 // above reports whether a command other than the one at except is above floor.

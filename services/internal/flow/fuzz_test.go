@@ -18,7 +18,9 @@ func fuzzed(t tb) []byte {
 		Steps: []*sluicev1.PlannedStep{
 			step("a", required("n"), typedOutput("x", "number")),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
-			step("d", output("y"), work(func(w *sluicev1.WorkConfig) { w.HeartbeatTimeoutMs = 10_000 })),
+			step("d", each(constant("list", "[1,2]")), output("y"), work(func(w *sluicev1.WorkConfig) {
+				w.HeartbeatTimeoutMs, w.DeadlineMs = 10_000, 60_000
+			})),
 		},
 	})
 }

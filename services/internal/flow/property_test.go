@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -23,15 +24,24 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 			w.MaxRetries = rapid.Int32Range(-1, 2).Draw(t, "retries")
 			w.TimeoutMs = rapid.SampledFrom([]int64{0, 1000, 60_000}).Draw(t, "timeout")
 			w.HeartbeatTimeoutMs = rapid.SampledFrom([]int64{0, 0, 500, 30_000}).Draw(t, "heartbeat")
+			w.DeadlineMs = rapid.SampledFrom([]int64{0, 0, 500, 5000, 60_000}).Draw(t, "deadline")
+			w.Parallelism = rapid.Int32Range(1, 4).Draw(t, "parallelism")
 			w.BackoffType = sluicev1.BackoffType(rapid.Int32Range(1, 3).Draw(t, "backoff"))
 		})}
 		for _, name := range given {
-			switch rapid.IntRange(0, 4).Draw(t, "use "+name) {
+			switch rapid.IntRange(0, 7).Draw(t, "use "+name) {
 			case 0:
 				options = append(options, required(name))
 			case 1:
 				options = append(options, optional(name, `"default"`))
+			case 2:
+				options = append(options, each(required(name)))
+			case 3:
+				options = append(options, each(optional(name, rapid.SampledFrom([]string{"", "[]", `["d"]`}).Draw(t, "default"))))
 			}
+		}
+		for c := range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "lists") {
+			options = append(options, each(constant(fmt.Sprintf("list%d", c), drawArray(t))))
 		}
 		for o := range rapid.IntRange(0, 2).Draw(t, "outputs") {
 			name := fmt.Sprintf("a%d%d", i, o)
@@ -71,6 +81,20 @@ func uses(options []stepOption, name string) bool {
 	return slices.ContainsFunc(s.GetAttributes(), func(a *sluicev1.StepAttribute) bool { return a.GetName() == name })
 }
 
+// drawArray draws up to five elements, a few of them equal.
+func drawArray(t *rapid.T) string {
+	elements := rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "2.50", `"a"`, "[]", "null"}), 0, 5).Draw(t, "elements")
+	return "[" + strings.Join(elements, ",") + "]"
+}
+
+// drawValue draws an output: most are arrays, for there are steps that need one.
+func drawValue(t *rapid.T) string {
+	if rapid.IntRange(0, 2).Draw(t, "array") > 0 {
+		return drawArray(t)
+	}
+	return strconv.Itoa(rapid.IntRange(0, 2).Draw(t, "value"))
+}
+
 func drawOutcome(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Outcome {
 	switch rapid.IntRange(0, 4).Draw(t, "outcome") {
 	case 0:
@@ -81,7 +105,7 @@ func drawOutcome(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Outcome {
 		var pairs []string
 		for _, a := range s.GetAttributes() {
 			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && rapid.IntRange(0, 5).Draw(t, "gives") > 0 {
-				pairs = append(pairs, a.GetName(), strconv.Itoa(rapid.IntRange(0, 2).Draw(t, "value")))
+				pairs = append(pairs, a.GetName(), drawValue(t))
 			}
 		}
 		return succeeded(pairs...)
@@ -90,11 +114,14 @@ func drawOutcome(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Outcome {
 
 func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.Command {
 	s := rapid.SampledFrom(steps).Draw(t, "step")
-	attempt := rapid.Uint32Range(1, 3).Draw(t, "attempt")
-	if st := l.step(s.GetId()); len(st.Items) > 0 && rapid.IntRange(0, 2).Draw(t, "now") > 0 {
-		attempt = max(st.Items[0].Attempt, 1)
+	w := ref(s.GetId(), rapid.Uint32Range(1, 3).Draw(t, "attempt"))
+	if st := l.step(s.GetId()); len(st.Items) > 0 {
+		item := rapid.IntRange(0, len(st.Items)-1).Draw(t, "item")
+		w.Item = uint32(item)
+		if rapid.IntRange(0, 2).Draw(t, "now") > 0 {
+			w.Attempt = max(st.Items[item].Attempt, 1)
+		}
 	}
-	w := ref(s.GetId(), attempt)
 	switch rapid.IntRange(0, 20).Draw(t, "command") {
 	case 0:
 		return cancel()
@@ -185,6 +212,9 @@ func checkHistory(t *rapid.T, l *life) {
 				if outcomes[e.GetToken()] > 1 {
 					t.Fatalf("token %s has two outcomes", e.GetToken())
 				}
+				if e.GetWorkSucceeded() != nil {
+					checkInTime(t, l, e, c)
+				}
 			case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
 				endings++
 			case *sluicev1.Event_WorkStarted, *sluicev1.Event_AttributeSet, *sluicev1.Event_StepStarted:
@@ -196,6 +226,18 @@ func checkHistory(t *rapid.T, l *life) {
 	}
 	if endings > 1 {
 		t.Fatalf("the flow ended %d times", endings)
+	}
+	checkItems(t, l)
+}
+
+// checkInTime sees to it that no work item succeeds past its deadline, judged by
+// when its outcome was stored.
+func checkInTime(t *rapid.T, l *life, e *sluicev1.Event, c *sluicev1.Commit) {
+	limit := l.state.Plan.Steps[l.state.Plan.Index[e.GetStepId()]].Proto.GetWork().GetDeadlineMs() * 1_000_000
+	until := l.step(e.GetStepId()).Items[e.GetItem()].Started + limit
+	inTime := func(f *sluicev1.FoldedCommand) bool { return f.GetTimeNs() < until }
+	if limit > 0 && !slices.ContainsFunc(c.GetCause(), inTime) {
+		t.Fatalf("%s comes after the work item's deadline", word(e))
 	}
 }
 
@@ -213,17 +255,16 @@ func TestNoFlowGetsStuck(t *testing.T) {
 			byID[s.GetId()] = s
 		}
 		for round := 0; !l.state.Final(); round++ {
-			if round > 500 {
+			if round > 1500 { // a step may have 25 work items and more, one after the other
 				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
 			}
 			open := openItems(l)
-			if len(open) == 0 && l.due == 0 {
+			if len(open) == 0 && l.wakeAt == 0 {
 				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
 			}
 			l.full = round < 60 && rapid.IntRange(0, 2).Draw(t, "full") == 0
-			if l.due != 0 && (len(open) == 0 || rapid.IntRange(0, 3).Draw(t, "wait") == 0) {
-				l.now = max(l.now, l.due)
-				l.do(wake())
+			if l.wakeAt != 0 && (len(open) == 0 || rapid.IntRange(0, 3).Draw(t, "wait") == 0) {
+				l.fire()
 				if l.full && l.due != 0 && l.due <= l.now {
 					t.Fatalf("a full log is looked at again and again:\n%s", l.trace())
 				}
@@ -232,24 +273,24 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				}
 				continue
 			}
-			id := rapid.SampledFrom(open).Draw(t, "answered")
-			outcome := drawOutcome(t, byID[id])
+			w := rapid.SampledFrom(open).Draw(t, "answered")
+			outcome := drawOutcome(t, byID[w.GetStepId()])
 			if round > 60 {
 				outcome = succeeded()
 			}
-			l.do(complete(ref(id, l.step(id).Items[0].Attempt), outcome))
+			l.do(complete(w, outcome))
 		}
 		checkHistory(t, l)
 	})
 }
 
-// openItems are the steps with a work item whose attempt runs.
-func openItems(l *life) []string {
-	var open []string
+// openItems are the attempts that run.
+func openItems(l *life) []*sluicev1.WorkRef {
+	var open []*sluicev1.WorkRef
 	for i := range l.state.Steps {
-		for j := range l.state.Steps[i].Items {
-			if l.state.Steps[i].Items[j].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
-				open = append(open, l.state.Plan.Steps[i].ID)
+		for j, it := range l.state.Steps[i].Items {
+			if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
+				open = append(open, itemRef(l.state.Plan.Steps[i].ID, j, it.Attempt))
 			}
 		}
 	}
@@ -272,8 +313,8 @@ func TestAnyOrderGivesOneOutcome(t *testing.T) {
 				if len(open) == 0 {
 					t.Fatalf("stuck:\n%s", l.trace())
 				}
-				id := rapid.SampledFrom(open).Draw(t, "answered")
-				l.do(complete(ref(id, 1), fate[id]))
+				w := rapid.SampledFrom(open).Draw(t, "answered")
+				l.do(complete(w, fate[w.GetStepId()]))
 			}
 			if got := l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_COMPLETED; got != want[goals[0]] {
 				t.Fatalf("the goal completed: %v, the model says %v:\n%s", got, want[goals[0]], l.trace())
@@ -288,14 +329,19 @@ func drawTree(t *rapid.T) (steps []*sluicev1.PlannedStep, fate map[string]*sluic
 	fate = map[string]*sluicev1.Outcome{}
 	for i := range rapid.IntRange(1, 7).Draw(t, "steps") {
 		id, mine := fmt.Sprintf("s%d", i), fmt.Sprintf("a%d", i)
-		options := []stepOption{output(mine)}
+		options := []stepOption{output(mine), parallel(rapid.Int32Range(1, 4).Draw(t, "parallelism"))}
 		for j := range i {
-			switch rapid.IntRange(0, 3).Draw(t, "use") {
+			switch rapid.IntRange(0, 6).Draw(t, "use") {
 			case 0:
 				options = append(options, required(fmt.Sprintf("a%d", j)))
 			case 1:
 				options = append(options, optional(fmt.Sprintf("a%d", j), ""))
+			case 2:
+				options = append(options, each(required(fmt.Sprintf("a%d", j))))
 			}
+		}
+		if rapid.IntRange(0, 4).Draw(t, "list") == 0 {
+			options = append(options, each(constant("list", rapid.SampledFrom([]string{"[]", "[1]", "[1,2]"}).Draw(t, "elements"))))
 		}
 		steps = append(steps, step(id, options...))
 		switch rapid.IntRange(0, 6).Draw(t, "fate") {
@@ -304,7 +350,7 @@ func drawTree(t *rapid.T) (steps []*sluicev1.PlannedStep, fate map[string]*sluic
 		case 1:
 			fate[id] = succeeded()
 		default:
-			fate[id] = succeeded(mine, "1")
+			fate[id] = succeeded(mine, "[1,2]")
 		}
 	}
 	return steps, fate
@@ -313,17 +359,28 @@ func drawTree(t *rapid.T) (steps []*sluicev1.PlannedStep, fate map[string]*sluic
 // model says which steps would complete if all of them were asked to: by plain
 // recursion over required inputs, with none of the core's bookkeeping.
 func model(steps []*sluicev1.PlannedStep, fate map[string]*sluicev1.Outcome) map[string]bool {
-	completes, gives := map[string]bool{}, map[string]bool{}
+	completes, gives := map[string]bool{}, map[string]int{} // how many elements an attribute has
 	for _, s := range steps {
-		can := fate[s.GetId()].GetSuccess()
+		outcome, can, items, isEach := fate[s.GetId()], true, 1, false
 		for _, a := range s.GetAttributes() {
-			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED && !gives[a.GetName()] {
+			n, given := gives[a.GetName()]
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_CONST {
+				n = strings.Count(string(a.GetDefault()), "1") + strings.Count(string(a.GetDefault()), "2")
+			}
+			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED && !given {
 				can = false
 			}
+			if a.GetForEach() {
+				items, isEach = items*n, true
+			}
 		}
-		completes[s.GetId()] = can
-		for name := range fate[s.GetId()].GetOutputs() {
-			gives[name] = can
+		completes[s.GetId()] = can && (items == 0 || outcome.GetSuccess())
+		switch {
+		case !completes[s.GetId()]:
+		case isEach:
+			gives["a"+s.GetId()[1:]] = items
+		case len(outcome.GetOutputs()) > 0:
+			gives["a"+s.GetId()[1:]] = 2
 		}
 	}
 	return completes

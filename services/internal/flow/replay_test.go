@@ -48,6 +48,11 @@ func TestReplayRefusesWhatDoesNotFollow(t *testing.T) {
 			t.Errorf("%s: error %v, want %v", name, err, tt.want)
 		}
 	}
+	twice := reparse(t, l.log[0])
+	twice.GetEvents()[1].GetStepStarted().WorkItems = 2
+	if err := flow.New("f", plan.Decode).Replay(twice); !errors.Is(err, flow.ErrMalformed) {
+		t.Errorf("more work items than the inputs give: %v", err)
+	}
 	huge := reparse(t, l.log[0])
 	huge.GetEvents()[1].GetStepStarted().WorkItems = 1 << 31
 	if err := flow.New("f", plan.Decode).Replay(huge); !errors.Is(err, flow.ErrMalformed) {
@@ -66,6 +71,9 @@ func TestRestoreRefusesWhatMakesNoSense(t *testing.T) {
 		"a missing step":    func(s *sluicev1.Snapshot) { s.Steps = nil },
 		"missing values":    func(s *sluicev1.Snapshot) { s.Values = nil },
 		"items of no start": func(s *sluicev1.Snapshot) { s.Steps[0].StartedNs = 0 },
+		"items of no input": func(s *sluicev1.Snapshot) {
+			s.Steps[0].Items = append(s.Steps[0].Items, &sluicev1.WorkState{Status: sluicev1.WorkStatus_WORK_STATUS_PENDING})
+		},
 	} {
 		snap := l.state.Snapshot()
 		change(snap)

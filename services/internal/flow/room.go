@@ -92,7 +92,7 @@ func (s *State) spread(limit int64) int64 {
 
 // isRetry reports whether a deadline that stands is the start of an attempt.
 func (s *State) isRetry(d deadline) bool {
-	return d.step != flowDeadline &&
+	return d.step != flowDeadline && !d.whole &&
 		s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
 }
 

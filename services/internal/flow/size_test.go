@@ -68,12 +68,14 @@ func TestOutputsThatCannotBeKeptFailTheWorkItem(t *testing.T) {
 func TestResultsThatFitNotAreLeftOut(t *testing.T) {
 	t.Parallel()
 	l := newSmallLife(t)
-	l.do(startFlow(planned(t, []string{"a", "b"}, step("a", output("x"), output("y")), step("b", output("z"))), nil))
+	l.do(startFlow(planned(t, []string{"a", "b", "c"},
+		step("a", output("x"), output("y")), step("b", output("z")), step("c", output("last"))), nil))
 	l.do(complete(ref("a", 1), hashed(succeeded("x", text("x", 1900), "y", text("y", 1900)))))
 	l.do(complete(ref("b", 1), hashed(succeeded("z", text("z", 1900)))))
+	l.do(complete(ref("c", 1), hashed(succeeded("last", text("l", 1900))))) // stands in the commit already
 	last := l.log[len(l.log)-1].GetEvents()
 	done := last[len(last)-2].GetFlowCompleted()
-	if len(done.GetResult()) != 2 || len(done.GetOmitted()) != 1 || done.GetOmitted()[0] != "z" {
+	if len(done.GetResult()) != 3 || len(done.GetOmitted()) != 1 || done.GetOmitted()[0] != "z" {
 		t.Errorf("result of %d values, left out %v", len(done.GetResult()), done.GetOmitted())
 	}
 }
@@ -116,20 +118,21 @@ func TestCommitsKeepToTheirSize(t *testing.T) {
 			if round > 200 {
 				t.Fatalf("it does not end:\n%s", l.trace())
 			}
-			if l.due != 0 && l.due <= l.now {
-				l.do(wake())
+			if l.wakeAt != 0 && l.wakeAt <= l.now {
+				l.fire()
 				continue
 			}
 			open := openItems(l)
 			if len(open) == 0 {
 				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
 			}
-			id := rapid.SampledFrom(open).Draw(t, "answered")
+			w := rapid.SampledFrom(open).Draw(t, "answered")
+			id := w.GetStepId()
 			outcome := succeeded("o"+id, text(id[1:], rapid.IntRange(2, 1000).Draw(t, "output")))
 			if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
 				outcome = failed(strings.Repeat("e", rapid.IntRange(0, 1000).Draw(t, "error")))
 			}
-			l.do(complete(ref(id, 1), hashed(outcome)))
+			l.do(complete(w, hashed(outcome)))
 		}
 		for _, c := range l.log[1:] {
 			if size := proto.Size(c); size > 8000 {
@@ -145,13 +148,20 @@ func drawBigSteps(t *rapid.T) []*sluicev1.PlannedStep {
 	for i := range rapid.IntRange(1, 8).Draw(t, "steps") {
 		id := fmt.Sprintf("s%d", i)
 		options := []stepOption{
-			output("o" + id), required("init"),
+			output("o" + id), required("init"), parallel(rapid.Int32Range(1, 4).Draw(t, "parallelism")),
 			constant("c"+id, text(id[1:], rapid.IntRange(2, 4000).Draw(t, "constant"))),
 		}
 		for j := range i {
 			if rapid.IntRange(0, 2).Draw(t, "needs") == 0 {
 				options = append(options, required(fmt.Sprintf("os%d", j)))
 			}
+		}
+		if rapid.IntRange(0, 2).Draw(t, "for each") == 0 {
+			elements := make([]string, rapid.IntRange(0, 4).Draw(t, "elements"))
+			for j := range elements {
+				elements[j] = text(strconv.Itoa(j), rapid.IntRange(2, 1000).Draw(t, "element"))
+			}
+			options = append(options, each(constant("each"+id, "["+strings.Join(elements, ",")+"]")))
 		}
 		steps = append(steps, step(id, options...))
 	}

@@ -8,18 +8,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 )
 
-const (
-	// snapshotEvery bounds how many commits a load has to replay.
-	snapshotEvery = 64
-	// snapshotShare spreads what a snapshot costs over the events since the last
-	// one: a flow that has grown large takes one less often, so that a command
-	// costs the same in a large flow as in a small one.
-	snapshotShare = 4
-)
+// snapshotEvery is how many commits a load of a small flow has to replay at most.
+const snapshotEvery = 64
 
-// snapshotDue reports whether the next commit carries a snapshot.
+// snapshotDue reports whether the next commit carries a snapshot. There are as
+// many events between two of them as the state has parts, so that a command costs
+// the same in a flow of ten thousand work items as in a small one.
 func (s *State) snapshotDue() bool {
 	if s.commitsSinceSnapshot < snapshotEvery {
 		return false
@@ -28,7 +25,7 @@ func (s *State) snapshotDue() bool {
 	for i := range s.Steps {
 		size += 1 + len(s.Steps[i].Items)
 	}
-	return s.eventsSinceSnapshot >= size/snapshotShare
+	return s.eventsSinceSnapshot >= size
 }
 
 // takeSnapshot puts the state into the turn's commit, unless it is too large for
@@ -151,7 +148,7 @@ func Restore(id string, snap *sluicev1.Snapshot, plans Plans) (*State, error) {
 	}
 	s.Steps = make([]Step, len(p.Steps))
 	for i, st := range snap.GetSteps() {
-		if err := s.Steps[i].restore(st, snap.GetValues()); err != nil {
+		if err := s.Steps[i].restore(&p.Steps[i], st, snap.GetValues()); err != nil {
 			return nil, fmt.Errorf("%w: snapshot of step %q: %w", ErrMalformed, p.Steps[i].ID, err)
 		}
 	}
@@ -195,7 +192,7 @@ func (s *State) restoreAttributes(snap *sluicev1.Snapshot) error {
 	return nil
 }
 
-func (st *Step) restore(snap *sluicev1.StepState, values [][]byte) error {
+func (st *Step) restore(def *plan.Step, snap *sluicev1.StepState, values [][]byte) error {
 	var err error
 	st.Status = snap.GetStatus()
 	st.Started, st.Completed = snap.GetStartedNs(), snap.GetCompletedNs()
@@ -217,6 +214,15 @@ func (st *Step) restore(snap *sluicev1.StepState, values [][]byte) error {
 			return fmt.Errorf("work item %d: %w", j, err)
 		}
 		st.count(j)
+	}
+	if st.next == len(st.Items) {
+		return nil
+	}
+	if st.lists, err = listsOf(def, st.Inputs); err != nil {
+		return err
+	}
+	if n := count(st.lists); n != int64(len(st.Items)) {
+		return fmt.Errorf("%d work items, and the inputs give %d", len(st.Items), n)
 	}
 	return nil
 }

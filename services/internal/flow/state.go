@@ -67,9 +67,10 @@ type Step struct {
 	Unsatisfied []string                   // the inputs that it lacked, sorted
 	Items       []Item                     // in input order
 
-	next   int // the first item that may still be pending
-	active int // items that hold one of the step's parallel slots
-	ended  int // items that succeeded or failed
+	lists  []list // of the for_each inputs, until each of the items has started
+	next   int    // the first item that may still be pending
+	active int    // items that hold one of the step's parallel slots
+	ended  int    // items that succeeded or failed
 	failed int
 }
 
@@ -82,10 +83,10 @@ type Item struct {
 	RetryCount uint32
 	Started    int64 // of the first attempt
 	Completed  int64
-	Deadline   int64 // when the running attempt times out; 0 means never
-	NextRetry  int64 // when the next attempt starts; 0 when none is due
-	Heartbeat  int64 // when the running attempt ends if no heartbeat came until then; 0 means that none is asked for
-	Inputs     map[string]json.RawMessage
+	Deadline   int64                      // when the running attempt times out, at the latest with the work item; 0 means never
+	NextRetry  int64                      // when the next attempt starts; 0 when none is due
+	Heartbeat  int64                      // when the running attempt ends if no heartbeat came until then; 0 means that none is asked for
+	Inputs     map[string]json.RawMessage // its own: the elements of for_each inputs
 	Outputs    map[string]json.RawMessage
 	Error      string // of the last attempt
 
@@ -142,6 +143,11 @@ func (st *Step) final() bool {
 // final reports whether the work item has its outcome.
 func (it *Item) final() bool {
 	return it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED || it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+}
+
+// open reports whether the work item started and has no outcome yet.
+func (it *Item) open() bool {
+	return it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE || it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
 }
 
 // due returns when the work item needs attention without anybody's message, or

@@ -8,9 +8,13 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
+// maxStarts bounds the work items that start in one commit, so that ten thousand
+// that may run at once do not hold up the other flows of their partition.
+const maxStarts = 1000
+
 // startStep gives the step its inputs and its work items and starts as many of
-// those as may run at once. Where the log or the commit has no room for that, the
-// step waits.
+// those as may run at once. A step without work items is done. Where the log or
+// the commit has no room for its start, the step waits.
 func (t *Turn) startStep(i int) {
 	inputs := t.inputs(i)
 	if !t.mayStart(inputs) {
@@ -22,9 +26,23 @@ func (t *Turn) startStep(i int) {
 			size, t.env.ArgumentBytes), nil)
 		return
 	}
+	lists, err := listsOf(&t.s.Plan.Steps[i], inputs)
+	if err != nil {
+		t.failStep(i, err.Error(), nil)
+		return
+	}
+	items := count(lists)
+	if items > int64(t.env.MaxItems) {
+		t.failStep(i, fmt.Sprintf("%d work items are more than a step may have (%d)", items, t.env.MaxItems), nil)
+		return
+	}
 	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepStarted{StepStarted: &sluicev1.StepStarted{
-		Inputs: t.values.refs(inputs), WorkItems: 1,
+		Inputs: t.values.refs(inputs), WorkItems: uint32(items), //nolint:gosec // at most MaxItems
 	}}}))
+	if items == 0 {
+		t.completeStep(i)
+		return
+	}
 	t.fill(i)
 }
 
@@ -44,15 +62,17 @@ func (t *Turn) inputs(i int) map[string]json.RawMessage {
 	return inputs
 }
 
-// fill starts pending work items while the step has free slots.
+// fill starts pending work items while the step has free slots. What has no room
+// in this commit, or would make too many invocations of it, is left for the next.
 func (t *Turn) fill(i int) {
 	st, slots := &t.s.Steps[i], t.slots(i)
 	for st.next < len(st.Items) && st.active < slots {
-		if t.env.Full || !t.fits(0) {
+		inputs := st.itemInputs(st.next)
+		if t.env.Full || t.attempts >= maxStarts || !t.fits(sizeOf(inputs)+2*framing*len(inputs)) {
 			t.left = true
 			return
 		}
-		t.startAttempt(i, st.next)
+		t.startAttempt(i, st.next, inputs)
 	}
 }
 
@@ -69,21 +89,34 @@ func (t *Turn) workEnded(i int) {
 		return
 	}
 	if st.failed > 0 {
-		failed := slices.IndexFunc(st.Items, func(it Item) bool {
-			return it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
-		})
-		t.failStep(i, st.Items[failed].Error, nil)
+		t.failStep(i, t.s.failure(i), nil)
 	} else {
 		t.completeStep(i)
 	}
 	t.advance()
 }
 
+// failure is the reason of a step of which work items failed: the first one's.
+func (s *State) failure(i int) string {
+	items := s.Steps[i].Items
+	failed := slices.IndexFunc(items, func(it Item) bool {
+		return it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+	})
+	if !s.Plan.Steps[i].ForEach {
+		return items[failed].Error
+	}
+	return fmt.Sprintf("work item %d failed: %s", failed, items[failed].Error)
+}
+
 // completeStep sets the attributes that the step declares and that have no
 // value yet: the first one stands.
 func (t *Turn) completeStep(i int) {
 	st := &t.s.Steps[i]
-	outputs := st.Items[0].Outputs
+	outputs, err := t.outputs(i)
+	if err != nil {
+		t.failStep(i, err.Error(), nil)
+		return
+	}
 	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepCompleted{StepCompleted: &sluicev1.StepCompleted{
 		Outputs: t.values.refs(outputs), DurationMs: (t.now - st.Started) / millisecond,
 	}}}))

@@ -65,6 +65,18 @@ func constant(name, value string) stepOption {
 	return attribute(name, sluicev1.AttributeRole_ATTRIBUTE_ROLE_CONST, "any", value)
 }
 
+// each makes the input that the option adds a for_each one.
+func each(input stepOption) stepOption {
+	return func(s *sluicev1.PlannedStep) {
+		input(s)
+		s.GetAttributes()[len(s.GetAttributes())-1].ForEach = true
+	}
+}
+
+func parallel(n int32) stepOption {
+	return work(func(w *sluicev1.WorkConfig) { w.Parallelism = n })
+}
+
 func output(name string) stepOption { return typedOutput(name, "any") }
 
 func typedOutput(name, kind string) stepOption {
@@ -106,8 +118,10 @@ type life struct {
 	floor   uint64
 	full    bool  // the log has room for outcomes and endings only
 	due     int64 // when the last turn asked to be woken
+	wakeAt  int64 // what the flow's schedule says: it is only moved to be earlier
 
 	arguments, commit int                 // limits in bytes; 0 means the default
+	items             int                 // that a step may have; 0 means the default
 	silent            []*sluicev1.WorkRef // whom the last turn asked about
 }
 
@@ -141,7 +155,17 @@ func mint(c token.Claims) string {
 }
 
 func (l *life) env() flow.Env {
-	return flow.Env{Now: l.now, Run: run, Floor: l.floor, Token: mint, Full: l.full, ArgumentBytes: l.arguments, CommitBytes: l.commit}
+	return flow.Env{
+		Now: l.now, Run: run, Floor: l.floor, Token: mint, Full: l.full,
+		ArgumentBytes: l.arguments, CommitBytes: l.commit, MaxItems: l.items,
+	}
+}
+
+// fire lets the time of the flow's schedule come.
+func (l *life) fire() {
+	l.t.Helper()
+	l.now, l.wakeAt = max(l.now, l.wakeAt), 0
+	l.do(wake())
 }
 
 // position is where the next command is stored.
@@ -188,7 +212,9 @@ func (l *life) deliver(batch ...delivery) []flow.Verdict {
 func (l *life) store(turn *flow.Turn) {
 	l.t.Helper()
 	commit := turn.Commit()
-	l.due = turn.Due()
+	if l.due = turn.Due(); l.due != 0 && (l.wakeAt == 0 || l.due < l.wakeAt) {
+		l.wakeAt = l.due
+	}
 	l.silent = turn.Silent()
 	if commit == nil {
 		l.agree()
@@ -252,14 +278,22 @@ func soonest(s *flow.State) int64 {
 	}
 	see(s.Deadline)
 	for i := range s.Steps {
+		whole := s.Plan.Steps[i].Proto.GetWork().GetDeadlineMs()
 		for j := range s.Steps[i].Items {
 			it := &s.Steps[i].Items[j]
 			see(it.Deadline)
 			see(it.NextRetry)
 			see(max(it.Heartbeat, it.Listens()))
+			if isOpen(it) && whole > 0 {
+				see(it.Started + whole*1_000_000)
+			}
 		}
 	}
 	return first
+}
+
+func isOpen(it *flow.Item) bool {
+	return it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE || it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
 }
 
 func reparse[M proto.Message](t tb, m M) M {
@@ -280,6 +314,13 @@ func reparse[M proto.Message](t tb, m M) M {
 
 func ref(stepID string, attempt uint32) *sluicev1.WorkRef {
 	return &sluicev1.WorkRef{Run: run, StepId: stepID, Attempt: attempt}
+}
+
+// itemRef names an attempt of one of several work items.
+func itemRef(stepID string, item int, attempt uint32) *sluicev1.WorkRef {
+	w := ref(stepID, attempt)
+	w.Item = uint32(item)
+	return w
 }
 
 func complete(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
@@ -366,6 +407,8 @@ func word(e *sluicev1.Event) string {
 	switch {
 	case e.GetAttributeSet() != nil:
 		return name + ":" + e.GetAttributeSet().GetKey()
+	case e.GetItem() > 0:
+		return fmt.Sprintf("%s:%s.%d#%d", name, e.GetStepId(), e.GetItem(), e.GetAttempt())
 	case e.GetAttempt() > 0:
 		return fmt.Sprintf("%s:%s#%d", name, e.GetStepId(), e.GetAttempt())
 	case e.GetStepId() != "":

@@ -26,6 +26,9 @@ type Env struct {
 	// CommitBytes is what one commit should not grow past. It must leave room
 	// for ArgumentBytes beside a snapshot of a third of it. 0 means 7 MiB.
 	CommitBytes int
+	// MaxItems is how many work items a step may have. 0 means 100,000, and more
+	// than a million are never taken.
+	MaxItems int
 	// Full means that the log has room for outcomes and endings only: no step
 	// and no attempt starts. What could have started waits; see [Turn.Due].
 	Full bool
@@ -45,6 +48,7 @@ type Turn struct {
 	snapshot *sluicev1.Snapshot
 	waiting  bool // a step could start and was left for another turn
 	left     bool // something was, at some time in this turn
+	attempts int  // that started
 	repeated bool // a command was folded before: what waited then may still wait
 	silent   []*sluicev1.WorkRef
 }
@@ -59,6 +63,10 @@ func (s *State) Begin(env Env) *Turn {
 	if t.env.CommitBytes == 0 {
 		t.env.CommitBytes = 7 << 20
 	}
+	if t.env.MaxItems == 0 {
+		t.env.MaxItems = 100_000
+	}
+	t.env.MaxItems = min(t.env.MaxItems, maxItems)
 	if s.snapshotDue() && !env.Full {
 		t.takeSnapshot()
 	}

@@ -29,11 +29,23 @@ func (v *valueTable) ref(value json.RawMessage) uint32 {
 	return n
 }
 
+// has reports whether the value is in the table already.
+func (v *valueTable) has(value json.RawMessage) bool {
+	_, ok := v.index[string(value)]
+	return ok
+}
+
 func (v *valueTable) refs(values map[string]json.RawMessage) map[string]uint32 {
 	if len(values) == 0 {
 		return nil
 	}
 	out := make(map[string]uint32, len(values))
+	if len(values) == 1 { // most work items have one input of their own and give one output
+		for name, value := range values {
+			out[name] = v.ref(value)
+		}
+		return out
+	}
 	// In order, so that equal states make equal tables.
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		out[name] = v.ref(values[name])

@@ -40,6 +40,8 @@ func (t *Turn) settleDeadline(d deadline) {
 	switch {
 	case d.step == flowDeadline:
 		t.fail(fmt.Sprintf("the flow did not end within %d ms", (t.s.Deadline-t.s.Created)/millisecond))
+	case t.isOver(d.step, d.item, t.now):
+		t.runOut(d.step, d.item)
 	case t.s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
 		if deadline := t.s.Steps[d.step].Items[d.item].Deadline; deadline != 0 && deadline <= t.now {
 			t.timeOut(d.step, d.item, limitTimeout)
@@ -47,14 +49,14 @@ func (t *Turn) settleDeadline(d deadline) {
 			t.listen(d.step, d.item)
 		}
 	default:
-		t.startAttempt(d.step, d.item)
+		t.startAttempt(d.step, d.item, nil)
 	}
 }
 
 // expire settles the deadlines that an outcome has to be judged against: the
-// flow's, and that of the attempt that runs. It costs the same however many
-// others are due. That of the heartbeat is none of them: whoever sends an
-// outcome lives.
+// flow's, the work item's, and that of the attempt that runs. It costs the same
+// however many others are due. That of the heartbeat is none of them: whoever
+// sends an outcome lives.
 func (t *Turn) expire(i, j int, at int64) {
 	if t.s.Final() {
 		return
@@ -64,7 +66,10 @@ func (t *Turn) expire(i, j int, at int64) {
 		return
 	}
 	it := &t.s.Steps[i].Items[j]
-	if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Deadline != 0 && it.Deadline <= at {
+	switch {
+	case t.isOver(i, j, at):
+		t.runOut(i, j)
+	case it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Deadline != 0 && it.Deadline <= at:
 		t.timeOut(i, j, limitTimeout)
 	}
 }

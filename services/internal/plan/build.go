@@ -38,10 +38,14 @@ func (e *MissingInputsError) Error() string {
 type InitTypeError struct {
 	Attribute string
 	Want      step.Type
+	Elements  step.Type // of an array whose elements are wrong; else empty
 	Step      string
 }
 
 func (e *InitTypeError) Error() string {
+	if e.Elements != "" {
+		return fmt.Sprintf("init.%s is not an array of values of type %s, as step %q has it", e.Attribute, e.Elements, e.Step)
+	}
 	return fmt.Sprintf("init.%s is not of type %s, as step %q has it", e.Attribute, e.Want, e.Step)
 }
 
@@ -331,14 +335,22 @@ func (b *builder) checkInit() error {
 }
 
 func (b *builder) checkTypes(id string) error {
-	attributes := b.byID[id].Definition.Attributes
-	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		a := attributes[name]
+	d := b.byID[id].Definition
+	for _, name := range slices.Sorted(maps.Keys(d.Attributes)) {
+		a := d.Attributes[name]
 		value, given := b.init[name]
-		if !given || a.Role == step.RoleConst || a.Type == "" || a.Type.Accepts(value) {
+		if !given || a.Role == step.RoleConst {
 			continue
 		}
-		return &InitTypeError{name, a.Type, id}
+		if kind := d.AttributeType(name); !kind.Accepts(value) {
+			return &InitTypeError{Attribute: name, Want: kind, Step: id}
+		}
+		if !a.ForEach {
+			continue
+		}
+		if _, err := step.Elements(value, a.ElementType()); err != nil {
+			return &InitTypeError{Attribute: name, Want: step.TypeArray, Elements: a.ElementType(), Step: id}
+		}
 	}
 	return nil
 }

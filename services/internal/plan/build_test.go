@@ -18,12 +18,13 @@ import (
 )
 
 // registered makes a step of words: "a" requires a, "a?" takes a as optional,
-// ">a" outputs a; "a:number" says the type too.
+// ">a" outputs a, "a*" is for_each; "a:number" says the type too.
 func registered(id string, words ...string) plan.Registered {
 	d := step.Definition{ID: id, Type: step.KindAsync, HTTP: &step.HTTP{Endpoint: "http://h/" + id}, Attributes: map[string]step.Attribute{}}
 	for _, w := range words {
 		name, kind, _ := strings.Cut(w, ":")
 		a := step.Attribute{Role: step.RoleRequired, Type: step.Type(kind)}
+		name, a.ForEach = strings.CutSuffix(name, "*")
 		switch {
 		case strings.HasPrefix(name, ">"):
 			name, a.Role = name[1:], step.RoleOutput
@@ -175,6 +176,80 @@ func TestWhatCannotBePlanned(t *testing.T) {
 	_, err = plan.NewIndex(reached).Build([]string{"a"}, map[string]json.RawMessage{"x": []byte(`"1"`)}, defaults())
 	if e, ok := errors.AsType[*plan.InitTypeError](err); !ok || e.Attribute != "x" {
 		t.Errorf("a goal given with another type: %v", err)
+	}
+}
+
+// The attributes of a step with for_each are arrays: of what its type says, as far
+// as that is another one than array.
+func TestTypesOfForEach(t *testing.T) {
+	t.Parallel()
+	steps := []plan.Registered{
+		registered("a", "n*:number", "m:number", ">x:string"), registered("b", "x:array", ">y"), registered("c", "x*:string", ">z:array"),
+	}
+	if err := plan.Check(steps); err != nil {
+		t.Fatalf("steps that go together: %v", err)
+	}
+	for other, ok := range map[string]bool{"x:string": false, "n:number": false, "n:array": true, "z:array": true, ">x:array": true} {
+		if err := plan.Check(append(steps, registered("d", other))); (err == nil) != ok {
+			t.Errorf("another step with %s: %v", other, err)
+		}
+	}
+	for init, wrong := range map[string]string{
+		`{"n":[1,2],"m":1}`:       "",
+		`{"n":[],"m":1}`:          "",
+		`{"n":1,"m":1}`:           "n",
+		`{"n":[1,"2"],"m":1}`:     "n",
+		`{"n":null,"m":1}`:        "n",
+		`{"n":[1],"m":[1]}`:       "m",
+		`{"x":"given"}`:           "x",
+		`{"x":["what","ever",1]}`: "",
+	} {
+		var values map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(init), &values); err != nil {
+			t.Fatal(err)
+		}
+		_, err := plan.NewIndex(steps).Build([]string{"a"}, values, defaults())
+		e, isType := errors.AsType[*plan.InitTypeError](err)
+		if (err == nil) != (wrong == "") || isType && e.Attribute != wrong {
+			t.Errorf("init %s: %v, want it to name %q", init, err, wrong)
+		}
+	}
+}
+
+func TestForEachStandsInThePlan(t *testing.T) {
+	t.Parallel()
+	s := registered("a", "n*:number", "list*:array", ">x:string", ">y:array")
+	s.Definition.WorkConfig = &step.WorkConfig{DeadlineMS: 5000}
+	p, err := plan.NewIndex([]plan.Registered{s, registered("b", "x", ">z:array")}).Build([]string{"b"}, map[string]json.RawMessage{
+		"n": []byte("[1]"), "list": []byte("[2]"),
+	}, defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := proto.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := plan.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := d.Steps[0], d.Steps[1]
+	if !a.ForEach || b.ForEach || a.Proto.GetWork().GetDeadlineMs() != 5000 || b.Proto.GetWork().GetDeadlineMs() != 0 {
+		t.Errorf("steps %+v", d.Steps)
+	}
+	if list, n := a.Inputs[0], a.Inputs[1]; !list.ForEach || list.Element != step.TypeAny || !n.ForEach || n.Element != step.TypeNumber {
+		t.Errorf("inputs %+v", a.Inputs)
+	}
+	if a.Outputs[0].Type != step.TypeString || a.Outputs[1].Type != step.TypeAny || b.Outputs[0].Type != step.TypeArray {
+		t.Errorf("outputs %+v and %+v", a.Outputs, b.Outputs)
+	}
+	p.GetSteps()[0].GetAttributes()[2].ForEach = true
+	if data, err = proto.Marshal(p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := plan.Decode(data); !errors.Is(err, plan.ErrMalformed) {
+		t.Errorf("an output that is for_each: %v", err)
 	}
 }
 

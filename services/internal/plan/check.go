@@ -38,18 +38,18 @@ func checkTypes(steps []Registered) error {
 	said := map[string]claim{}
 	for _, s := range steps {
 		for _, name := range slices.Sorted(maps.Keys(s.Definition.Attributes)) {
-			a := s.Definition.Attributes[name]
-			if a.Role == step.RoleConst || a.Type == "" || a.Type == step.TypeAny {
+			kind := s.Definition.AttributeType(name)
+			if s.Definition.Attributes[name].Role == step.RoleConst || kind == step.TypeAny {
 				continue
 			}
 			first, ok := said[name]
 			if !ok {
-				said[name] = claim{s.Definition.ID, a.Type}
+				said[name] = claim{s.Definition.ID, kind}
 				continue
 			}
-			if first.kind != a.Type {
+			if first.kind != kind {
 				return &ClashError{s.Definition.ID, first.step, fmt.Sprintf(
-					"attribute %q is of type %s in step %q and of type %s in step %q", name, a.Type, s.Definition.ID, first.kind, first.step)}
+					"attribute %q is of type %s in step %q and of type %s in step %q", name, kind, s.Definition.ID, first.kind, first.step)}
 			}
 		}
 	}

@@ -32,6 +32,9 @@ type Step struct {
 	Proto   *sluicev1.PlannedStep
 	Inputs  []Input
 	Outputs []Output
+	// ForEach says that one of the inputs is for_each: the outputs are then arrays
+	// of what the work items give.
+	ForEach bool
 }
 
 // An Input is an attribute that a step takes.
@@ -40,12 +43,16 @@ type Input struct {
 	Role      sluicev1.AttributeRole
 	Default   json.RawMessage // nil when there is none
 	Providers []int           // places of the plan's steps that output it
+	// ForEach says that the elements of the value become work items, which must
+	// then be of type Element.
+	ForEach bool
+	Element step.Type
 }
 
 // An Output is an attribute that a step gives.
 type Output struct {
 	Name string
-	Type step.Type
+	Type step.Type // of what one work item gives
 }
 
 // Decode reads a plan. It returns [ErrMalformed] for what is none.
@@ -124,17 +131,36 @@ func (s *Step) decode(planned *sluicev1.PlannedStep, providers map[string][]int)
 	for _, a := range planned.GetAttributes() {
 		switch a.GetRole() {
 		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT:
+			if a.GetForEach() {
+				return fmt.Errorf("%w: output %q of step %q is for_each", ErrMalformed, a.GetName(), s.ID)
+			}
 			s.Outputs = append(s.Outputs, Output{Name: a.GetName(), Type: step.Type(a.GetType())})
 		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_REQUIRED, sluicev1.AttributeRole_ATTRIBUTE_ROLE_OPTIONAL,
 			sluicev1.AttributeRole_ATTRIBUTE_ROLE_CONST:
 			s.Inputs = append(s.Inputs, Input{
 				Name: a.GetName(), Role: a.GetRole(), Default: a.Default, Providers: providers[a.GetName()],
+				ForEach: a.GetForEach(), Element: elementType(a),
 			})
+			s.ForEach = s.ForEach || a.GetForEach()
 		case sluicev1.AttributeRole_ATTRIBUTE_ROLE_UNSPECIFIED:
 			return fmt.Errorf("%w: attribute %q of step %q has no role", ErrMalformed, a.GetName(), s.ID)
 		default:
 			return fmt.Errorf("%w: attribute %q of step %q has role %d", ErrMalformed, a.GetName(), s.ID, a.GetRole())
 		}
 	}
+	if s.ForEach {
+		s.typeElements()
+	}
 	return nil
+}
+
+// typeElements gives the outputs the types of what one work item gives.
+func (s *Step) typeElements() {
+	for i := range s.Outputs {
+		s.Outputs[i].Type = step.Attribute{Type: s.Outputs[i].Type}.ElementType()
+	}
+}
+
+func elementType(a *sluicev1.StepAttribute) step.Type {
+	return step.Attribute{Type: step.Type(a.GetType())}.ElementType()
 }

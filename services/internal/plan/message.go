@@ -92,7 +92,7 @@ func plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(def.Attributes)) {
 		a := def.Attributes[name]
-		out := &sluicev1.StepAttribute{Name: name, Role: roleOf(a.Role), Type: string(a.EffectiveType())}
+		out := &sluicev1.StepAttribute{Name: name, Role: roleOf(a.Role), Type: string(a.EffectiveType()), ForEach: a.ForEach}
 		if a.Default != nil {
 			out.Default = []byte(*a.Default)
 		}
@@ -129,6 +129,7 @@ func workConfig(w *step.WorkConfig, d Defaults) *sluicev1.WorkConfig {
 			out.TimeoutMs = w.TimeoutMS
 		}
 		out.HeartbeatTimeoutMs = w.HeartbeatTimeoutMS
+		out.DeadlineMs = w.DeadlineMS
 	}
 	out.TimeoutMs = max(out.GetTimeoutMs(), 0) // -1 means no limit
 	out.MaxBackoffMs = max(out.GetMaxBackoffMs(), out.GetBackoffMs())

@@ -4,7 +4,6 @@ package view
 
 import (
 	"encoding/json"
-	"maps"
 	"strconv"
 	"time"
 
@@ -51,7 +50,9 @@ type Execution struct {
 	WorkItems   map[string]WorkItem `json:"work_items"`
 }
 
-// WorkItem is what has become of one work item.
+// WorkItem is what has become of one work item. Its inputs are those that it has
+// of its own where the step has for_each, for the step has the rest; there may
+// be ten thousand.
 type WorkItem struct {
 	Status      string    `json:"status"`
 	Token       string    `json:"token,omitempty"` // its first 8 characters
@@ -118,12 +119,12 @@ func FlowOf(s *flow.State) Flow {
 		out.Attributes[name] = Attribute{Value: a.Value, Step: a.Step}
 	}
 	for i := range s.Steps {
-		out.Executions[s.Plan.Steps[i].ID] = executionOf(&s.Steps[i])
+		out.Executions[s.Plan.Steps[i].ID] = executionOf(&s.Steps[i], s.Plan.Steps[i].ForEach)
 	}
 	return out
 }
 
-func executionOf(st *flow.Step) Execution {
+func executionOf(st *flow.Step, forEach bool) Execution {
 	out := Execution{
 		Status:      flow.StepStatusName(st.Status),
 		StartedAt:   Time(st.Started),
@@ -139,17 +140,21 @@ func executionOf(st *flow.Step) Execution {
 		out.Duration = &took
 	}
 	for place := range st.Items {
-		out.WorkItems[strconv.Itoa(place)] = workItemOf(&st.Items[place], st.Inputs)
+		item := workItemOf(&st.Items[place])
+		if !forEach {
+			item.Inputs = st.Inputs
+		}
+		out.WorkItems[strconv.Itoa(place)] = item
 	}
 	return out
 }
 
-func workItemOf(it *flow.Item, shared values) WorkItem {
+func workItemOf(it *flow.Item) WorkItem {
 	return WorkItem{
 		Status:      flow.WorkStatusName(it.Status),
 		Token:       it.Token,
 		Attempt:     it.Attempt,
-		Inputs:      merged(shared, it.Inputs),
+		Inputs:      it.Inputs,
 		Outputs:     it.Outputs,
 		Error:       it.Error,
 		RetryCount:  it.RetryCount,
@@ -158,15 +163,4 @@ func workItemOf(it *flow.Item, shared values) WorkItem {
 		CompletedAt: Time(it.Completed),
 		Deadline:    Time(it.Deadline),
 	}
-}
-
-// merged is a step's inputs with what the work item has of its own.
-func merged(shared, own values) values {
-	if len(own) == 0 {
-		return shared
-	}
-	out := make(values, len(shared)+len(own))
-	maps.Copy(out, shared)
-	maps.Copy(out, own)
-	return out
 }
