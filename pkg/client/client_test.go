@@ -98,6 +98,21 @@ func TestCalls(t *testing.T) {
 		{"status", 200, `{"status":"failed","created_at":"2026-01-01T00:00:00Z","error":"no"}`, func(ctx context.Context, c *client.Client) (any, error) {
 			return c.FlowStatus(ctx, "f")
 		}, "GET /engine/flow/f/status", "", `{"status":"failed","created_at":"2026-01-01T00:00:00Z","error":"no"}`},
+		{"status at the end", 200, `{"status":"failed","created_at":"2026-01-01T00:00:00Z"}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.FlowStatus(ctx, "f", client.Wait(1500*time.Millisecond))
+		}, "GET /engine/flow/f/status?wait_ms=1500", "", `{"status":"failed","created_at":"2026-01-01T00:00:00Z"}`},
+		{"state at the end", 200, `{"id":"f","status":"completed"}`, func(ctx context.Context, c *client.Client) (any, error) {
+			state, err := c.Flow(ctx, "f", client.Wait(client.MaxWait))
+			return state.Status, err
+		}, "GET /engine/flow/f?wait_ms=60000", "", `"completed"`},
+		{"start and wait", 201, `{"flow_id":"f","flow":{"id":"f","status":"completed"}}`, func(ctx context.Context, c *client.Client) (any, error) {
+			state, err := c.StartAndWait(ctx, client.StartRequest{ID: "f", Goals: []string{"a"}}, time.Second)
+			return []string{state.ID, string(state.Status)}, err
+		}, "POST /engine/flow?wait_ms=1000", `{"id":"f","goals":["a"]}`, `["f","completed"]`},
+		{"start and wait, no state", 201, `{"flow_id":"f"}`, func(ctx context.Context, c *client.Client) (any, error) {
+			state, err := c.StartAndWait(ctx, client.StartRequest{Goals: []string{"a"}}, time.Second)
+			return []string{state.ID, string(state.Status)}, err
+		}, "POST /engine/flow?wait_ms=1000", `{"goals":["a"]}`, `["f",""]`},
 		{
 			"events", 200, `{"events":[{"type":"attribute_set","flow_id":"f","key":"k","value":1.50,"time":"2026-01-01T00:00:00Z","revision":2}]}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
@@ -326,6 +341,30 @@ func TestWaitFlow(t *testing.T) {
 	d, err := c.WaitFlow(t.Context(), "f")
 	if err != nil || d.Status != client.Canceled || n != 4 {
 		t.Errorf("got %v, %v after %d", d, err, n)
+	}
+}
+
+// A request waits for less than the HTTP client does.
+func TestWaitFlowIsMorePatientThanItsRequests(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RequestURI())
+		says(200, `{"status":"completed"}`)(rw, r)
+	}))
+	t.Cleanup(server.Close)
+	for _, timeout := range []time.Duration{0, 4 * time.Second, time.Hour} {
+		c, err := client.New(server.URL, client.Options{HTTP: &http.Client{Timeout: timeout}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := c.WaitFlow(t.Context(), "f"); err != nil || d.Status != client.Completed {
+			t.Errorf("got %v, %v", d, err)
+		}
+	}
+	const path = "/engine/flow/f/status?wait_ms="
+	if want := []string{path + "20000", path + "2000", path + "20000"}; !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }
 

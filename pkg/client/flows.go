@@ -37,16 +37,16 @@ func (c *Client) StartFlow(ctx context.Context, r StartRequest) (id string, err 
 }
 
 // Flow reads the whole state of a flow.
-func (c *Client) Flow(ctx context.Context, id string) (FlowState, error) {
+func (c *Client) Flow(ctx context.Context, id string, opts ...ReadOption) (FlowState, error) {
 	var s FlowState
-	_, err := c.call(ctx, http.MethodGet, []string{"flow", id}, nil, nil, &s)
+	_, err := c.call(ctx, http.MethodGet, []string{"flow", id}, queryOf(opts), nil, &s)
 	return s, err
 }
 
 // FlowStatus reads a flow in short, which costs little.
-func (c *Client) FlowStatus(ctx context.Context, id string) (Digest, error) {
+func (c *Client) FlowStatus(ctx context.Context, id string, opts ...ReadOption) (Digest, error) {
 	var d Digest
-	_, err := c.call(ctx, http.MethodGet, []string{"flow", id, "status"}, nil, nil, &d)
+	_, err := c.call(ctx, http.MethodGet, []string{"flow", id, "status"}, queryOf(opts), nil, &d)
 	return d, err
 }
 

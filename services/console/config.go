@@ -28,6 +28,8 @@ type Config struct {
 	StepTimeoutMS     int64  `env:"STEP_TIMEOUT_MS" envDefault:"30000" help:"milliseconds that the HTTP call of a step may take"`
 	AttemptTimeoutMS  int64  `env:"ATTEMPT_TIMEOUT_MS" envDefault:"86400000" help:"milliseconds until an attempt must have its completion; -1 is no limit"`
 
+	WaitConcurrency int `env:"WAIT_CONCURRENCY" envDefault:"4096" help:"requests that wait for the end of a flow at once (wait_ms)"`
+
 	MaxGoals  int `env:"MAX_GOALS" envDefault:"64" help:"goals of one flow"`
 	MaxInit   int `env:"MAX_INIT_VALUES" envDefault:"128" help:"init values of one flow"`
 	MaxLabels int `env:"MAX_LABELS" envDefault:"32" help:"labels of one flow"`
@@ -61,6 +63,7 @@ func (c Config) Validate() error {
 	if c.AttemptTimeoutMS != -1 {
 		within("ATTEMPT_TIMEOUT_MS", c.AttemptTimeoutMS, 1, maxTimeoutMS)
 	}
+	within("WAIT_CONCURRENCY", int64(c.WaitConcurrency), 1, 1_000_000)
 	within("MAX_GOALS", int64(c.MaxGoals), 1, 10_000)
 	within("MAX_INIT_VALUES", int64(c.MaxInit), 1, 100_000)
 	within("MAX_LABELS", int64(c.MaxLabels), 1, 1_000)

@@ -20,6 +20,7 @@ import (
 	"github.com/sluiceflow/sluice/services/console/internal/health"
 	"github.com/sluiceflow/sluice/services/console/internal/index"
 	"github.com/sluiceflow/sluice/services/console/internal/progress"
+	"github.com/sluiceflow/sluice/services/console/internal/waiters"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/dead"
 	"github.com/sluiceflow/sluice/services/internal/endpoint"
@@ -54,6 +55,7 @@ type Console struct {
 	index   *index.Index
 	health  *health.Poller
 	letters dead.Letters
+	waiters *waiters.Registry
 	// successes are those of the work of steps, as the index comes by them.
 	successes *health.Successes
 	progress  *progress.Follower
@@ -93,7 +95,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	c := &Console{
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
-		letters: dead.Open(d.Bus), successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+		letters: dead.Open(d.Bus), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
 		progress: progress.NewFollower(d.Bus.NC, d.Bus.Space.Heartbeats(-1)),
 	}
 	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
@@ -109,13 +111,19 @@ func (c *Console) Run(ctx context.Context) error {
 		"letters":  run.Func(c.countLetters),
 		"sweeper":  &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
 		"progress": c.progress,
+		"waiters": run.Func(func(ctx context.Context) error { // who waits is answered before the server stops
+			<-ctx.Done()
+			c.waiters.Stop()
+			return nil
+		}),
 	}
 	for shard := range c.bus.Config.Shards {
 		stream := c.bus.Flows(shard)
 		parts["index of "+stream] = &index.Follower{
 			Index: c.index, JS: c.bus.JS, Space: c.bus.Space, Shard: shard, Stream: stream,
 			Plans: c.plans.Decode, Parse: journal.Parse, Log: c.log, Report: c.following(stream),
-			Saw: func(data []byte, stored time.Time) { c.successes.Take(data, stored, time.Now()) },
+			Ended: c.waiters.Wake,
+			Saw:   func(data []byte, stored time.Time) { c.successes.Take(data, stored, time.Now()) },
 		}
 	}
 	return run.All(ctx, parts)

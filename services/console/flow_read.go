@@ -42,40 +42,48 @@ func unknownFlow(id string) error {
 	return p
 }
 
-// readID checks a request that reads one flow.
-func readID(ec echo.Context) (string, error) {
-	if err := onlyQuery(ec); err != nil {
+// readID checks a request that reads one flow, and may have these parameters.
+func readID(ec echo.Context, params ...string) (string, error) {
+	if err := onlyQuery(ec, params...); err != nil {
 		return "", err
 	}
 	return pathID(ec)
 }
 
 func (c *Console) getFlow(ec echo.Context) error {
-	id, err := readID(ec)
+	id, err := readID(ec, waitParam)
 	if err != nil {
 		return err
 	}
-	ctx := ec.Request().Context()
-	state, broken, err := c.load(ctx, id)
+	patience, err := patienceOf(ec)
 	if err != nil {
 		return err
 	}
-	if broken == "" {
-		shown := view.FlowOf(state)
-		c.addProgress(shown, state)
-		return answer(ec, http.StatusOK, shown)
-	}
-	row, _, err := c.index.Get(ctx, id)
-	if err != nil {
+	state, broken, err := c.loadEnded(ec, id, patience)
+	switch {
+	case err != nil:
 		return err
+	case broken != "":
+		return answer(ec, http.StatusOK, c.brokenFlow(ec.Request().Context(), id, broken))
 	}
-	return answer(ec, http.StatusOK, view.Broken(id, broken, row.Created, row.Completed))
+	return answer(ec, http.StatusOK, c.show(state))
+}
+
+// show is a flow's state with the progress that its workers told of.
+func (c *Console) show(state *flow.State) view.Flow {
+	shown := view.FlowOf(state)
+	c.addProgress(shown, state)
+	return shown
 }
 
 // getStatus answers from the index once the flow has ended, for that does not
 // change; until then the index may be a moment behind.
 func (c *Console) getStatus(ec echo.Context) error {
-	id, err := readID(ec)
+	id, err := readID(ec, waitParam)
+	if err != nil {
+		return err
+	}
+	patience, err := patienceOf(ec)
 	if err != nil {
 		return err
 	}
@@ -86,7 +94,7 @@ func (c *Console) getStatus(ec echo.Context) error {
 	if known && !row.Completed.IsZero() {
 		return answer(ec, http.StatusOK, digestOf(row))
 	}
-	state, broken, err := c.load(ec.Request().Context(), id)
+	state, broken, err := c.loadEnded(ec, id, patience)
 	switch {
 	case err != nil:
 		return err

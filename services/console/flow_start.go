@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -48,7 +49,11 @@ type flowRequest struct {
 }
 
 func (c *Console) startFlow(ec echo.Context) error {
-	if err := onlyQuery(ec); err != nil {
+	if err := onlyQuery(ec, waitParam); err != nil {
+		return err
+	}
+	patience, err := patienceOf(ec)
+	if err != nil {
 		return err
 	}
 	var r startRequest
@@ -62,11 +67,34 @@ func (c *Console) startFlow(ec echo.Context) error {
 	if err := c.bus.Full(); err != nil {
 		return err
 	}
+	if patience > 0 {
+		return c.startAndWait(ec, request, patience)
+	}
 	status, err := c.start(ec.Request().Context(), request)
 	if err != nil {
 		return err
 	}
-	return answer(ec, status, map[string]string{"flow_id": request.id})
+	return answer(ec, status, startAnswer{FlowID: request.id})
+}
+
+type startAnswer struct {
+	FlowID string `json:"flow_id"`
+	// Flow is the state, where the request waited for the end.
+	Flow any `json:"flow,omitempty"`
+}
+
+// startAndWait starts nothing where there is no place to wait.
+func (c *Console) startAndWait(ec echo.Context, r flowRequest, patience time.Duration) error {
+	w, err := c.join(r.id)
+	if err != nil {
+		return err
+	}
+	defer w.Leave()
+	status, err := c.start(ec.Request().Context(), r)
+	if err != nil {
+		return err
+	}
+	return answer(ec, status, startAnswer{FlowID: r.id, Flow: c.stateOfStarted(ec, w, r.id, patience)})
 }
 
 // start asks the engine for the flow and returns the status to answer with.

@@ -11,6 +11,7 @@ type metrics struct {
 	latency  *prometheus.HistogramVec
 	lag      *prometheus.GaugeVec
 	dead     prometheus.Gauge
+	waiting  prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -28,8 +29,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		dead: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sluice_console_dead_letters", Help: "Dead letters that DEAD holds.",
 		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sluice_console_waiting_requests", Help: "Requests that wait for the end of a flow (wait_ms).",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.lag, m.dead} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.lag, m.dead, m.waiting} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

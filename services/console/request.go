@@ -61,9 +61,6 @@ func onlyQuery(ec echo.Context, known ...string) error {
 		return problem(http.StatusBadRequest, "invalid", "the query is malformed: "+err.Error())
 	}
 	for name := range values {
-		if name == "wait_ms" {
-			return absent("wait_ms")
-		}
 		found := false
 		for _, k := range known {
 			found = found || k == name

@@ -43,7 +43,7 @@ func config(t *testing.T) console.Config {
 	return console.Config{
 		DataDir: t.TempDir(), AllowPrivateEndpoints: true,
 		RetryMaxRetries: 10, RetryBackoffMS: 1000, RetryMaxBackoffMS: 60_000, RetryBackoffType: "exponential",
-		StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000, MaxGoals: 64, MaxInit: 128, MaxLabels: 32,
+		StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000, WaitConcurrency: 64, MaxGoals: 64, MaxInit: 128, MaxLabels: 32,
 	}
 }
 
@@ -54,7 +54,8 @@ type site struct {
 	url    string
 	bus    *bus.Bus
 	engine *engine
-	header http.Header // of every request
+	header http.Header    // of every request
+	asked  sync.WaitGroup // by requests that wait
 
 	metrics *prometheus.Registry
 }

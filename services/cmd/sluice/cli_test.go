@@ -63,7 +63,7 @@ func TestFlowCommands(t *testing.T) {
 		return strings.Contains(ok(t, console, "flow", "list", "--label", "team=pay", "--status", "active"), id)
 	})
 	ok(t, console, "flow", "cancel", id, "--reason", "enough")
-	state := decode[struct{ Status, Error string }](t, ok(t, console, "flow", "get", id))
+	state := decode[struct{ Status, Error string }](t, ok(t, console, "flow", "get", id, "--wait"))
 	if state.Status != "canceled" || state.Error != "enough" {
 		t.Errorf("got %+v", state)
 	}

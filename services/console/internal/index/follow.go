@@ -46,6 +46,9 @@ type Follower struct {
 	Log   *slog.Logger
 	// Saw is given each message, before its row is written. It may be nil.
 	Saw func(data []byte, stored time.Time)
+	// Ended is told of each flow that ended or is gone, as soon as that is known.
+	// It may be nil.
+	Ended func(flowID string)
 	// Report is told after each batch how many commits are still to come, and
 	// what stands in the way, nil when nothing does.
 	Report func(behind uint64, err error)
@@ -95,21 +98,30 @@ func (f *Follower) follow(ctx context.Context) error {
 	defer reader.Wait()
 	defer messages.Stop()
 	defer cancel()
-	reader.Go(func() { failed <- pump(reading, messages, arrived) })
+	reader.Go(func() { failed <- f.pump(reading, messages, arrived) })
 	return f.collect(ctx, stream, from, arrived, failed)
 }
 
-func pump(ctx context.Context, messages jetstream.MessagesContext, out chan<- jetstream.Msg) error {
+func (f *Follower) pump(ctx context.Context, messages jetstream.MessagesContext, out chan<- jetstream.Msg) error {
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return fmt.Errorf("read the next commit: %w", err)
 		}
+		f.tell(msg.Subject())
 		select {
 		case out <- msg:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// tell says of an ending that it is there. It does not wait for its row.
+func (f *Follower) tell(text string) {
+	kind, _, flowID, err := f.Space.ParseFlow(text)
+	if err == nil && kind != subject.KindAdvanced && f.Ended != nil {
+		f.Ended(flowID)
 	}
 }
 

@@ -88,14 +88,22 @@ func waitFor(cmd *cobra.Command, console *client.Client, id string) error {
 }
 
 func flowGet(lookup conf.Lookup) *cobra.Command {
-	return command(lookup, "get ID", "Show a flow's whole state", cobra.ExactArgs(1),
+	var wait bool
+	cmd := command(lookup, "get ID", "Show a flow's whole state", cobra.ExactArgs(1),
 		func(cmd *cobra.Command, console *client.Client, args []string) error {
+			if wait {
+				if _, err := console.WaitFlow(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+			}
 			state, err := console.Flow(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return writeJSON(cmd.OutOrStdout(), state)
 		})
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end first, whatever it is")
+	return cmd
 }
 
 func flowList(lookup conf.Lookup) *cobra.Command {
