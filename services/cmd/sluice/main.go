@@ -30,13 +30,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an end, the second one ends.
 	context.AfterFunc(ctx, stop)
-	os.Exit(realMain(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+	os.Exit(realMain(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // realMain is the program, with all that the world gives it. It returns the
 // exit code.
-func realMain(ctx context.Context, args []string, lookup conf.Lookup, stdout, stderr io.Writer) int {
-	root := rootCommand(world{lookup: lookup, stdout: stdout, stderr: stderr}) //nolint:contextcheck // commands get theirs when they run
+func realMain(ctx context.Context, args []string, lookup conf.Lookup, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := rootCommand(world{lookup: lookup, stdin: stdin, stdout: stdout, stderr: stderr}) //nolint:contextcheck // commands get theirs when they run
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(stderr, "sluice:", err)

@@ -13,6 +13,7 @@ import (
 // world is what the program gets from outside.
 type world struct {
 	lookup         conf.Lookup
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -44,7 +45,7 @@ func rootCommand(w world) *cobra.Command {
 	add(root, groupRoles, gatewayCommand(w), engineCommand(w), dispatcherCommand(w), consoleCommand(w))
 	add(root, groupPeople, cli.Step(w.lookup), cli.Flow(w.lookup), cli.Dead(w.lookup), cli.Status(w.lookup),
 		streamsCommand(w), verifyCommand(w))
-	root.AddCommand(healthCommand(w), workerCommand(w), versionCommand(w))
+	root.AddCommand(healthCommand(w), workerCommand(w), scriptCommand(w), versionCommand(w))
 	return root
 }
 

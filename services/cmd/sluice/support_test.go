@@ -55,7 +55,7 @@ func runs(t *testing.T, lookup conf.Lookup, args ...string) (code int, stdout, s
 	var out, errs output
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	code = realMain(ctx, args, lookup, &out, &errs)
+	code = realMain(ctx, args, lookup, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -71,7 +71,7 @@ func start(t *testing.T, lookup conf.Lookup, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	p := &process{t: t, cancel: cancel, ended: make(chan int, 1)}
-	go func() { p.ended <- realMain(ctx, args, lookup, &p.stdout, &p.stderr) }()
+	go func() { p.ended <- realMain(ctx, args, lookup, strings.NewReader(""), &p.stdout, &p.stderr) }()
 	t.Cleanup(func() { p.stop() })
 	return p
 }
