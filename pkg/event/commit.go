@@ -97,6 +97,10 @@ func (b *builder) step(e *sluicev1.Event) bool {
 	case *sluicev1.Event_StepStarted:
 		b.Type = StepStarted
 		b.Inputs, b.WorkItems = b.resolveAll(k.StepStarted.GetInputs()), k.StepStarted.GetWorkItems()
+	case *sluicev1.Event_PredicateAsked:
+		b.Type, b.Inputs = PredicateAsked, b.resolveAll(k.PredicateAsked.GetInputs())
+	case *sluicev1.Event_PredicateHeld:
+		b.Type = PredicateHeld
 	case *sluicev1.Event_StepCompleted:
 		b.Type = StepCompleted
 		b.Outputs, b.Duration = b.resolveAll(k.StepCompleted.GetOutputs()), new(k.StepCompleted.GetDurationMs())

@@ -79,6 +79,10 @@ func TestEvents(t *testing.T) {
 		{"step_started", &sluicev1.Event{StepId: "s", Kind: &sluicev1.Event_StepStarted{StepStarted: &sluicev1.StepStarted{
 			Inputs: map[string]uint32{"x": 3}, WorkItems: 2,
 		}}}, `,"step_id":"s"`, `,"inputs":{"x":null},"work_items":2`},
+		{"predicate_asked", &sluicev1.Event{StepId: "s", Kind: &sluicev1.Event_PredicateAsked{PredicateAsked: &sluicev1.PredicateAsked{
+			Inputs: map[string]uint32{"x": 2}, Question: 1,
+		}}}, `,"step_id":"s"`, `,"inputs":{"x":12.50}`},
+		{"predicate_held", &sluicev1.Event{StepId: "s", Kind: &sluicev1.Event_PredicateHeld{PredicateHeld: &sluicev1.PredicateHeld{}}}, `,"step_id":"s"`, ""},
 		{"step_completed", &sluicev1.Event{StepId: "s", Kind: &sluicev1.Event_StepCompleted{StepCompleted: &sluicev1.StepCompleted{
 			Outputs: map[string]uint32{"x": 1},
 		}}}, `,"step_id":"s"`, `,"outputs":{"x":"a"},"duration":0`},

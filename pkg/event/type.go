@@ -21,6 +21,9 @@ const (
 	StepOverridden Type = "step_overridden" // repaired by hand
 	AttributeSet   Type = "attribute_set"
 
+	PredicateAsked Type = "predicate_asked" // whether the step should start
+	PredicateHeld  Type = "predicate_held"  // it should; one that says no skips the step
+
 	WorkStarted        Type = "work_started"
 	WorkSucceeded      Type = "work_succeeded"
 	WorkFailed         Type = "work_failed"

@@ -12,7 +12,7 @@ import (
 // Kind says how a step does its work.
 type Kind string
 
-// The kinds of steps. This release runs sync and async ones.
+// The kinds of steps. This release does not run flow and wait ones.
 const (
 	KindSync   Kind = "sync"   // the endpoint's answer is the outcome
 	KindAsync  Kind = "async"  // the outcome comes later by webhook
@@ -55,14 +55,16 @@ type Definition struct {
 	Labels     map[string]string    `json:"labels,omitempty"`
 	Attributes map[string]Attribute `json:"attributes,omitempty"`
 	HTTP       *HTTP                `json:"http,omitzero"`
-	// NATS is not in this release, as Script, Flow, Wait, Predicate and Memoizable.
-	NATS       *NATS              `json:"nats,omitzero"`
-	Script     *Script            `json:"script,omitzero"`
-	Flow       *Child             `json:"flow,omitzero"`
-	Wait       stdjson.RawMessage `json:"wait,omitempty"`
-	Predicate  *Script            `json:"predicate,omitzero"`
-	WorkConfig *WorkConfig        `json:"work_config,omitzero"`
-	Memoizable bool               `json:"memoizable,omitzero"`
+	// NATS is not in this release, as Flow, Wait and Memoizable.
+	NATS *NATS `json:"nats,omitzero"`
+	// Script is what a step of type script runs.
+	Script *Script            `json:"script,omitzero"`
+	Flow   *Child             `json:"flow,omitzero"`
+	Wait   stdjson.RawMessage `json:"wait,omitempty"`
+	// Predicate is asked whether the step should start when it could.
+	Predicate  *Script     `json:"predicate,omitzero"`
+	WorkConfig *WorkConfig `json:"work_config,omitzero"`
+	Memoizable bool        `json:"memoizable,omitzero"`
 }
 
 // Attribute is one input or output of a step.
@@ -97,6 +99,7 @@ type NATS struct{}
 
 // Script is a text in one of the script languages.
 type Script struct {
+	// Language is cel, lua or ale.
 	Language string `json:"language"`
 	Script   string `json:"script"`
 }
@@ -189,6 +192,17 @@ func (d Definition) Redacted() Definition {
 	}
 	d.HTTP = &call
 	return d
+}
+
+// Inputs returns the names of the step's inputs, sorted.
+func (d Definition) Inputs() []string {
+	var names []string
+	for _, name := range sortedNames(d.Attributes) {
+		if d.Attributes[name].Role != RoleOutput {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // HasCredentials reports whether calls carry a signature or headers of the step.

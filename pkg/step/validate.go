@@ -38,6 +38,7 @@ func (d Definition) Validate(l Limits) error {
 		v.attribute(name, d.Attributes[name])
 	}
 	v.call(d)
+	v.scripts(d)
 	if d.WorkConfig != nil {
 		v.work(*d.WorkConfig)
 		v.check(d.Type == KindAsync || d.WorkConfig.HeartbeatTimeoutMS <= 0, "work_config.heartbeat_timeout_ms",
@@ -68,11 +69,11 @@ func (v *validation) identity(d Definition, l Limits) {
 		v.add("id", "%v", err)
 	}
 	switch d.Type {
-	case KindSync, KindAsync:
-	case KindScript, KindFlow, KindWait:
+	case KindSync, KindAsync, KindScript:
+	case KindFlow, KindWait:
 		v.add("type", "%q: %s", d.Type, missing)
 	default:
-		v.add("type", "must be sync or async")
+		v.add("type", "must be sync, async or script")
 	}
 	v.check(utf8.RuneCountInString(d.Name) <= maxNameLen, "name", "has at most %d characters", maxNameLen)
 	v.count("labels", len(d.Labels), cmp.Or(l.Labels, defaultLabels))
@@ -89,10 +90,8 @@ func (v *validation) count(field string, n, most int) {
 // absent names what the contract has and this release does not.
 func (v *validation) absent(d Definition) {
 	v.check(d.NATS == nil, "nats", missing)
-	v.check(d.Script == nil, "script", missing)
 	v.check(d.Flow == nil, "flow", missing)
 	v.check(d.Wait == nil, "wait", missing)
-	v.check(d.Predicate == nil, "predicate", missing)
 	v.check(!d.Memoizable, "memoizable", missing)
 	if d.HTTP != nil {
 		v.check(d.HTTP.Compensate == "", "http.compensate", missing)

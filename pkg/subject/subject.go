@@ -144,6 +144,17 @@ func (s Space) Heartbeats(partition int) string {
 	return s.root + "sluice.heartbeat." + wildcard(partition) + ".*"
 }
 
+// InvokeScript is where a script goes that is to be run for a step.
+func (s Space) InvokeScript(stepID string, partition int, flowID string) string {
+	return s.join("invoke.script", Escape(stepID)+".", partition, flowID)
+}
+
+// InvocationsScript matches the scripts of one partition, or of all when it is
+// negative.
+func (s Space) InvocationsScript(partition int) string {
+	return s.root + "sluice.invoke.script.*." + wildcard(partition) + ".*"
+}
+
 // Dead is where a dead letter goes: what it is, and then whatever names it.
 func (s Space) Dead(what string, rest ...string) string {
 	parts := append(make([]string, 0, len(rest)+1), what)
@@ -240,13 +251,17 @@ func (s Space) ParseFlow(subject string) (kind Kind, partition int, flowID strin
 	return "", 0, "", fmt.Errorf("subject %q names no kind of commit", subject)
 }
 
-// ParseInvoke reads a subject that [Space.InvokeHTTP] made.
+// ParseInvoke reads a subject that [Space.InvokeHTTP] or [Space.InvokeScript]
+// made.
 func (s Space) ParseInvoke(subject string) (stepID string, partition int, flowID string, err error) {
-	parts, partition, flowID, err := s.parse(subject, "invoke.http", 3)
+	parts, partition, flowID, err := s.parse(subject, "invoke", 4)
 	if err != nil {
 		return "", 0, "", err
 	}
-	if stepID, err = Unescape(parts[0]); err != nil {
+	if parts[0] != "http" && parts[0] != "script" {
+		return "", 0, "", fmt.Errorf("subject %q names no kind of invocation", subject)
+	}
+	if stepID, err = Unescape(parts[1]); err != nil {
 		return "", 0, "", fmt.Errorf("subject %q: %w", subject, err)
 	}
 	return stepID, partition, flowID, nil

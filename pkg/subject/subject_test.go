@@ -33,6 +33,8 @@ func TestGoldenSubjects(t *testing.T) {
 		"sluice.invoke.http.*.*.*":           s.InvocationsHTTP(-1),
 		"sluice.heartbeat.3.a=2Eb":           s.Heartbeat(3, "a.b"),
 		"sluice.heartbeat.*.*":               s.Heartbeats(-1),
+		"sluice.invoke.script.s=2E1.0.order": s.InvokeScript("s.1", 0, "order"),
+		"sluice.invoke.script.*.3.*":         s.InvocationsScript(3),
 		"sluice.dead.command.3.a=2Eb":        s.Dead("command", "3", "a.b"),
 		"sluice.dead.>":                      s.DeadLetters(""),
 		"sluice.dead.command.>":              s.DeadLetters("command"),
@@ -96,9 +98,11 @@ func TestWhatIsBuiltIsRead(t *testing.T) {
 		if err != nil || kind != subject.KindFailed || p2 != p || f2 != flowID {
 			t.Fatalf("flow: %s %d %q %v", kind, p2, f2, err)
 		}
-		step, p3, f3, err := s.ParseInvoke(s.InvokeHTTP(stepID, p, flowID))
-		if err != nil || step != stepID || p3 != p || f3 != flowID {
-			t.Fatalf("invocation: %q %d %q %v", step, p3, f3, err)
+		for _, call := range []string{s.InvokeHTTP(stepID, p, flowID), s.InvokeScript(stepID, p, flowID)} {
+			step, p3, f3, err := s.ParseInvoke(call)
+			if err != nil || step != stepID || p3 != p || f3 != flowID {
+				t.Fatalf("invocation: %q %d %q %v", step, p3, f3, err)
+			}
 		}
 		p4, f4, err := s.ParseWake(s.Wake(p, flowID))
 		if err != nil || p4 != p || f4 != flowID {
@@ -158,6 +162,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("", "sluice.flow.completed.15.a=2Eb")
 	f.Add("blue", "blue.sluice.wake.0.f")
 	f.Add("blue", "blue.sluice.invoke.http.charge.7.f")
+	f.Add("", "sluice.invoke.script.charge.7.f")
 	f.Fuzz(func(t *testing.T, namespace, text string) {
 		s := subject.NewSpace(namespace)
 		var spelled []string
@@ -171,7 +176,11 @@ func FuzzParse(f *testing.F) {
 			spelled = append(spelled, s.Wake(p, flowID))
 		}
 		if stepID, p, flowID, err := s.ParseInvoke(text); err == nil {
-			spelled = append(spelled, s.InvokeHTTP(stepID, p, flowID))
+			one := s.InvokeHTTP(stepID, p, flowID)
+			if strings.Contains(text, "sluice.invoke.script.") {
+				one = s.InvokeScript(stepID, p, flowID)
+			}
+			spelled = append(spelled, one)
 		}
 		if len(spelled) > 1 {
 			t.Errorf("%q is read as %q", text, spelled)

@@ -9,6 +9,7 @@ import (
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/console/internal/access"
 	"github.com/sluiceflow/sluice/services/internal/plan"
+	"github.com/sluiceflow/sluice/services/internal/script"
 )
 
 // Config is what the console can be told.
@@ -29,6 +30,7 @@ type Config struct {
 	AttemptTimeoutMS  int64  `env:"ATTEMPT_TIMEOUT_MS" envDefault:"86400000" help:"milliseconds until an attempt must have its completion; -1 is no limit"`
 
 	WaitConcurrency int `env:"WAIT_CONCURRENCY" envDefault:"4096" help:"requests that wait for the end of a flow at once (wait_ms)"`
+	Scripts         script.Config
 
 	MaxGoals  int `env:"MAX_GOALS" envDefault:"64" help:"goals of one flow"`
 	MaxInit   int `env:"MAX_INIT_VALUES" envDefault:"128" help:"init values of one flow"`
@@ -64,6 +66,7 @@ func (c Config) Validate() error {
 		within("ATTEMPT_TIMEOUT_MS", c.AttemptTimeoutMS, 1, maxTimeoutMS)
 	}
 	within("WAIT_CONCURRENCY", int64(c.WaitConcurrency), 1, 1_000_000)
+	mistakes = append(mistakes, c.Scripts.Validate())
 	within("MAX_GOALS", int64(c.MaxGoals), 1, 10_000)
 	within("MAX_INIT_VALUES", int64(c.MaxInit), 1, 100_000)
 	within("MAX_LABELS", int64(c.MaxLabels), 1, 1_000)

@@ -29,6 +29,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/run"
+	"github.com/sluiceflow/sluice/services/internal/script"
 )
 
 // planCache is how many decoded plans are kept for reading flows and indexing.
@@ -56,6 +57,7 @@ type Console struct {
 	health  *health.Poller
 	letters dead.Letters
 	waiters *waiters.Registry
+	scripts *script.Pool // compiles what is registered
 	// successes are those of the work of steps, as the index comes by them.
 	successes *health.Successes
 	progress  *progress.Follower
@@ -95,7 +97,8 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	c := &Console{
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
-		letters: dead.Open(d.Bus), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters, started: time.Now().UTC(), indexErr: map[string]error{},
+		letters: dead.Open(d.Bus), scripts: script.NewPool(cfg.Scripts), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters,
+		started: time.Now().UTC(), indexErr: map[string]error{},
 		progress: progress.NewFollower(d.Bus.NC, d.Bus.Space.Heartbeats(-1)),
 	}
 	rules := endpoint.Rules{AllowPrivate: cfg.AllowPrivateEndpoints, AllowHosts: cfg.EndpointAllowHosts}
@@ -109,6 +112,7 @@ func (c *Console) Run(ctx context.Context) error {
 	parts := map[string]run.Part{
 		"health":   c.health,
 		"letters":  run.Func(c.countLetters),
+		"scripts":  c.scripts,
 		"sweeper":  &index.Sweeper{Index: c.index, Exists: c.stored, Log: c.log},
 		"progress": c.progress,
 		"waiters": run.Func(func(ctx context.Context) error { // who waits is answered before the server stops
@@ -170,9 +174,13 @@ func (c *Console) stored(ctx context.Context, shard int, sequence uint64) (bool,
 	return err == nil, err
 }
 
-// healthOf is what is known of a step: a success of late says that it is well,
+// healthOf is what is known of a step: a script compiled when it was registered;
+// a success of late says that it is well,
 // whatever its health check says, or else its check does.
 func (c *Console) healthOf(d step.Definition) health.Status {
+	if d.Type == step.KindScript {
+		return health.Status{Status: health.Healthy}
+	}
 	if d.HTTP != nil && c.successes.Recent(d.ID, time.Now()) {
 		return health.Status{Status: health.Healthy}
 	}

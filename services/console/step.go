@@ -1,6 +1,8 @@
 package console
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -8,6 +10,7 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/services/internal/registry"
+	"github.com/sluiceflow/sluice/services/internal/script"
 )
 
 // redacted stands for secrets in what is read. Written back it would replace
@@ -80,7 +83,35 @@ func (c *Console) definition(ec echo.Context) (step.Definition, error) {
 			}
 		}
 	}
-	return d, nil
+	return d, c.compiles(ec.Request().Context(), d)
+}
+
+// compiles refuses a step whose script or predicate does not compile, with the
+// line and the reason.
+func (c *Console) compiles(ctx context.Context, d step.Definition) error {
+	var mistakes step.FieldErrors
+	for _, s := range []struct {
+		field string
+		text  *step.Script
+	}{{"script", d.Script}, {"predicate", d.Predicate}} {
+		if s.text == nil {
+			continue
+		}
+		err := c.scripts.Check(ctx, script.Program{
+			Language: script.Language(s.text.Language), Source: s.text.Script, Names: d.Inputs(), Predicate: s.field == "predicate",
+		})
+		wrong, own := errors.AsType[*script.Error](err)
+		switch {
+		case own:
+			mistakes = append(mistakes, step.FieldError{Field: s.field + ".script", Message: "does not compile: " + wrong.Error()})
+		case err != nil:
+			return err //nolint:wrapcheck // it says all
+		}
+	}
+	if len(mistakes) > 0 {
+		return mistakes
+	}
+	return nil
 }
 
 func (c *Console) getStep(ec echo.Context) error {

@@ -71,7 +71,7 @@ func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 		return src == subject.SourceHook
 	case *sluicev1.Command_ReportCall:
 		return src == subject.SourceReport
-	case *sluicev1.Command_Wake:
+	case *sluicev1.Command_Wake, *sluicev1.Command_ScriptResult:
 		return src == subject.SourceEngine
 	case *sluicev1.Command_RetireFlow:
 		return src == subject.SourceEngine || src == subject.SourceAPI

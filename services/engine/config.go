@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/keys"
+	"github.com/sluiceflow/sluice/services/internal/script"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
 
@@ -25,6 +26,7 @@ type Config struct {
 	FlowCacheSize    int           `env:"FLOW_CACHE_SIZE" envDefault:"10000" help:"flows that an engine keeps in memory"`
 	MaxWorkItems     int           `env:"MAX_WORK_ITEMS" envDefault:"100000" help:"work items of one step; a step with more fails"`
 	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost"`
+	Scripts          script.Config
 	DrainTimeout     time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what has begun may go on after a shutdown was asked for"`
 }
 
@@ -60,5 +62,6 @@ func (c Config) Validate() error {
 	if c.SweepInterval < time.Second {
 		mistakes = append(mistakes, fmt.Errorf("SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval))
 	}
+	mistakes = append(mistakes, c.Scripts.Validate())
 	return errors.Join(mistakes...)
 }

@@ -94,6 +94,9 @@ func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, 
 
 // invoke publishes an invocation with its token.
 func (e *Engine) invoke(ctx context.Context, inv *sluicev1.Invocation) (jetstream.PubAckFuture, error) {
+	if inv.GetScript() != nil {
+		return e.invokeScript(ctx, inv)
+	}
 	w := inv.GetWork()
 	inv.Token = e.keys.Ring().Mint(token.Claims{
 		FlowID: inv.GetFlowId(), StepID: w.GetStepId(), Run: w.GetRun(), Item: w.GetItem(), Generation: w.GetGeneration(),
@@ -101,16 +104,16 @@ func (e *Engine) invoke(ctx context.Context, inv *sluicev1.Invocation) (jetstrea
 	if inv.GetType() == sluicev1.StepType_STEP_TYPE_ASYNC {
 		inv.WebhookUrl = e.webhookURL(inv)
 	}
+	subj := e.bus.Space.InvokeHTTP(w.GetStepId(), e.bus.Partition(inv.GetFlowId()), inv.GetFlowId())
+	return e.publishInvocation(ctx, subj, effectID("invoke", inv), inv)
+}
+
+func (e *Engine) publishInvocation(ctx context.Context, subj, id string, inv *sluicev1.Invocation) (jetstream.PubAckFuture, error) {
 	data, err := proto.Marshal(inv)
 	if err != nil {
 		return nil, fault.New(fault.Internal, "engine.invoke", err)
 	}
-	partition := e.bus.Partition(inv.GetFlowId())
-	msg := &nats.Msg{
-		Subject: e.bus.Space.InvokeHTTP(w.GetStepId(), partition, inv.GetFlowId()),
-		Header:  nats.Header{jetstream.MsgIDHeader: {effectID("invoke", inv)}},
-		Data:    data,
-	}
+	msg := &nats.Msg{Subject: subj, Header: nats.Header{jetstream.MsgIDHeader: {id}}, Data: data}
 	bus.Inject(ctx, msg.Header)
 	future, err := e.bus.JS.PublishMsgAsync(msg)
 	if err != nil {

@@ -43,6 +43,7 @@ type Engine struct {
 	owner   owner
 	held    []atomic.Bool // by partition: whether it is worked on
 	dead    *dead.Box
+	scripts *scripts
 
 	// What only tests change: how long what DEAD does not take is put back, and
 	// how a command is decided.
@@ -88,6 +89,7 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		owner:   ownership.New(deps.Bus, deps.Version, deps.Log),
 		held:    make([]atomic.Bool, deps.Bus.Config.Partitions),
 		dead:    box,
+		scripts: newScripts(cfg.Scripts),
 
 		deadDelay: dead.Delay, decideWith: (*flow.Turn).Apply,
 	}, nil
@@ -107,6 +109,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		"redrives":   run.Func(e.runRedrives),
 		"listening":  run.Func(e.runListening),
 		"heartbeats": run.Func(e.runHeartbeats),
+		"scripts":    run.Func(func(ctx context.Context) error { return e.runScripts(ctx, work) }),
 		"partitions": run.Func(func(ctx context.Context) error {
 			return e.owner.Run(ctx, func(ctx context.Context, hold ownership.Hold) { e.hold(ctx, work, hold) })
 		}),

@@ -18,6 +18,7 @@ type metrics struct {
 	marksDropped prometheus.Counter
 	unheard      prometheus.Counter
 	timers       *prometheus.CounterVec
+	scripts      *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -54,9 +55,14 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		marksDropped: counter("token_marks_dropped_total", "Writes to Redis dropped because it is slow or away."),
 		unheard:      counter("heartbeats_unanswered_total", "Questions about silent workers that Redis did not answer; each is asked again."),
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
+		scripts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "sluice", Subsystem: "engine", Name: "script_seconds",
+			Help:    "Time that scripts and predicates took, the wait for their turn included, by language and whether they failed.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
+		}, []string{"language", "failed"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers, m.scripts,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

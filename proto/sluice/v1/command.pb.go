@@ -93,6 +93,7 @@ type Command struct {
 	//	*Command_CancelFlow
 	//	*Command_Wake
 	//	*Command_RetireFlow
+	//	*Command_ScriptResult
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -196,6 +197,15 @@ func (x *Command) GetRetireFlow() *RetireFlow {
 	return nil
 }
 
+func (x *Command) GetScriptResult() *ScriptResult {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ScriptResult); ok {
+			return x.ScriptResult
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -230,6 +240,11 @@ type Command_RetireFlow struct {
 	RetireFlow *RetireFlow `protobuf:"bytes,15,opt,name=retire_flow,json=retireFlow,proto3,oneof"`
 }
 
+type Command_ScriptResult struct {
+	// Source engine: what a script or a predicate said.
+	ScriptResult *ScriptResult `protobuf:"bytes,30,opt,name=script_result,json=scriptResult,proto3,oneof"`
+}
+
 func (*Command_StartFlow) isCommand_Kind() {}
 
 func (*Command_CompleteWork) isCommand_Kind() {}
@@ -241,6 +256,8 @@ func (*Command_CancelFlow) isCommand_Kind() {}
 func (*Command_Wake) isCommand_Kind() {}
 
 func (*Command_RetireFlow) isCommand_Kind() {}
+
+func (*Command_ScriptResult) isCommand_Kind() {}
 
 // StartFlow asks for a new flow. The console has planned it.
 type StartFlow struct {
@@ -644,6 +661,78 @@ func (x *ReportCall) GetHttpStatus() int32 {
 	return 0
 }
 
+// ScriptResult is what a script gave: the outcome of a script step's attempt, or the answer to a step's predicate.
+type ScriptResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt; of a predicate, the step, and its question as the generation.
+	Work      *WorkRef `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	Predicate bool     `protobuf:"varint,2,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// What a predicate that succeeded said.
+	Holds bool `protobuf:"varint,3,opt,name=holds,proto3" json:"holds,omitempty"`
+	// A success, with the outputs of a script; or the script's failure, which is for good.
+	Outcome       *Outcome `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScriptResult) Reset() {
+	*x = ScriptResult{}
+	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScriptResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScriptResult) ProtoMessage() {}
+
+func (x *ScriptResult) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScriptResult.ProtoReflect.Descriptor instead.
+func (*ScriptResult) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ScriptResult) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *ScriptResult) GetPredicate() bool {
+	if x != nil {
+		return x.Predicate
+	}
+	return false
+}
+
+func (x *ScriptResult) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *ScriptResult) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 // CancelFlow ends a running flow.
 type CancelFlow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -657,7 +746,7 @@ type CancelFlow struct {
 
 func (x *CancelFlow) Reset() {
 	*x = CancelFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	mi := &file_sluice_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +758,7 @@ func (x *CancelFlow) String() string {
 func (*CancelFlow) ProtoMessage() {}
 
 func (x *CancelFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	mi := &file_sluice_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +771,7 @@ func (x *CancelFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlow.ProtoReflect.Descriptor instead.
 func (*CancelFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CancelFlow) GetReason() string {
@@ -714,7 +803,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_sluice_v1_command_proto_msgTypes[7]
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +815,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[7]
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +828,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Wake) GetDueNs() int64 {
@@ -777,7 +866,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +878,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +891,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Heard) GetAskedNs() int64 {
@@ -841,7 +930,7 @@ type LastHeartbeat struct {
 
 func (x *LastHeartbeat) Reset() {
 	*x = LastHeartbeat{}
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +942,7 @@ func (x *LastHeartbeat) String() string {
 func (*LastHeartbeat) ProtoMessage() {}
 
 func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +955,7 @@ func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastHeartbeat.ProtoReflect.Descriptor instead.
 func (*LastHeartbeat) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LastHeartbeat) GetWork() *WorkRef {
@@ -903,7 +992,7 @@ type RetireFlow struct {
 
 func (x *RetireFlow) Reset() {
 	*x = RetireFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1004,7 @@ func (x *RetireFlow) String() string {
 func (*RetireFlow) ProtoMessage() {}
 
 func (x *RetireFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1017,7 @@ func (x *RetireFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireFlow.ProtoReflect.Descriptor instead.
 func (*RetireFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RetireFlow) GetEndingRevision() uint64 {
@@ -959,7 +1048,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1060,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1073,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -1012,7 +1101,7 @@ var File_sluice_v1_command_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xfc\x02\n" +
+	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xc2\x03\n" +
 	"\aCommand\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x125\n" +
 	"\n" +
@@ -1025,8 +1114,9 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"cancelFlow\x12%\n" +
 	"\x04wake\x18\x0e \x01(\v2\x0f.sluice.v1.WakeH\x00R\x04wake\x128\n" +
 	"\vretire_flow\x18\x0f \x01(\v2\x15.sluice.v1.RetireFlowH\x00R\n" +
-	"retireFlowB\x06\n" +
-	"\x04kindJ\x04\b\x10\x10(\"\xb6\x03\n" +
+	"retireFlow\x12>\n" +
+	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
+	"\x04kindJ\x04\b\x10\x10\x1eJ\x04\b\x1f\x10(\"\xb6\x03\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -1070,7 +1160,12 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12,\n" +
 	"\aoutcome\x18\x02 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\x12\x1f\n" +
 	"\vhttp_status\x18\x03 \x01(\x05R\n" +
-	"httpStatus\"4\n" +
+	"httpStatus\"\x98\x01\n" +
+	"\fScriptResult\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x1c\n" +
+	"\tpredicate\x18\x02 \x01(\bR\tpredicate\x12\x14\n" +
+	"\x05holds\x18\x03 \x01(\bR\x05holds\x12,\n" +
+	"\aoutcome\x18\x04 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\"4\n" +
 	"\n" +
 	"CancelFlow\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
@@ -1117,7 +1212,7 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_sluice_v1_command_proto_goTypes = []any{
 	(ReplyCode)(0),        // 0: sluice.v1.ReplyCode
 	(*Command)(nil),       // 1: sluice.v1.Command
@@ -1126,39 +1221,43 @@ var file_sluice_v1_command_proto_goTypes = []any{
 	(*Outcome)(nil),       // 4: sluice.v1.Outcome
 	(*CompleteWork)(nil),  // 5: sluice.v1.CompleteWork
 	(*ReportCall)(nil),    // 6: sluice.v1.ReportCall
-	(*CancelFlow)(nil),    // 7: sluice.v1.CancelFlow
-	(*Wake)(nil),          // 8: sluice.v1.Wake
-	(*Heard)(nil),         // 9: sluice.v1.Heard
-	(*LastHeartbeat)(nil), // 10: sluice.v1.LastHeartbeat
-	(*RetireFlow)(nil),    // 11: sluice.v1.RetireFlow
-	(*Reply)(nil),         // 12: sluice.v1.Reply
-	nil,                   // 13: sluice.v1.StartFlow.InitEntry
-	nil,                   // 14: sluice.v1.StartFlow.LabelsEntry
-	nil,                   // 15: sluice.v1.Outcome.OutputsEntry
+	(*ScriptResult)(nil),  // 7: sluice.v1.ScriptResult
+	(*CancelFlow)(nil),    // 8: sluice.v1.CancelFlow
+	(*Wake)(nil),          // 9: sluice.v1.Wake
+	(*Heard)(nil),         // 10: sluice.v1.Heard
+	(*LastHeartbeat)(nil), // 11: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),    // 12: sluice.v1.RetireFlow
+	(*Reply)(nil),         // 13: sluice.v1.Reply
+	nil,                   // 14: sluice.v1.StartFlow.InitEntry
+	nil,                   // 15: sluice.v1.StartFlow.LabelsEntry
+	nil,                   // 16: sluice.v1.Outcome.OutputsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
 	2,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
 	5,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
 	6,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
-	7,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
-	8,  // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
-	11, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
-	13, // 6: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	14, // 7: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	15, // 8: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
-	3,  // 9: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
-	4,  // 10: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
-	3,  // 11: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
-	4,  // 12: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	9,  // 13: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
-	10, // 14: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
-	3,  // 15: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
-	0,  // 16: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
+	9,  // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
+	12, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
+	7,  // 6: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
+	14, // 7: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	15, // 8: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	16, // 9: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	3,  // 10: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
+	4,  // 11: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
+	3,  // 12: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
+	4,  // 13: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
+	3,  // 14: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
+	4,  // 15: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
+	10, // 16: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	11, // 17: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	3,  // 18: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 19: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -1173,6 +1272,7 @@ func file_sluice_v1_command_proto_init() {
 		(*Command_CancelFlow)(nil),
 		(*Command_Wake)(nil),
 		(*Command_RetireFlow)(nil),
+		(*Command_ScriptResult)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1180,7 +1280,7 @@ func file_sluice_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

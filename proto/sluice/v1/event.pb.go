@@ -50,6 +50,8 @@ type Event struct {
 	//	*Event_StepSkipped
 	//	*Event_StepOverridden
 	//	*Event_AttributeSet
+	//	*Event_PredicateAsked
+	//	*Event_PredicateHeld
 	//	*Event_WorkStarted
 	//	*Event_WorkSucceeded
 	//	*Event_WorkFailed
@@ -263,6 +265,24 @@ func (x *Event) GetAttributeSet() *AttributeSet {
 	return nil
 }
 
+func (x *Event) GetPredicateAsked() *PredicateAsked {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_PredicateAsked); ok {
+			return x.PredicateAsked
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPredicateHeld() *PredicateHeld {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_PredicateHeld); ok {
+			return x.PredicateHeld
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetWorkStarted() *WorkStarted {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_WorkStarted); ok {
@@ -416,6 +436,14 @@ type Event_AttributeSet struct {
 	AttributeSet *AttributeSet `protobuf:"bytes,25,opt,name=attribute_set,json=attributeSet,proto3,oneof"`
 }
 
+type Event_PredicateAsked struct {
+	PredicateAsked *PredicateAsked `protobuf:"bytes,26,opt,name=predicate_asked,json=predicateAsked,proto3,oneof"`
+}
+
+type Event_PredicateHeld struct {
+	PredicateHeld *PredicateHeld `protobuf:"bytes,27,opt,name=predicate_held,json=predicateHeld,proto3,oneof"`
+}
+
 type Event_WorkStarted struct {
 	WorkStarted *WorkStarted `protobuf:"bytes,30,opt,name=work_started,json=workStarted,proto3,oneof"`
 }
@@ -486,6 +514,10 @@ func (*Event_StepSkipped) isEvent_Kind() {}
 func (*Event_StepOverridden) isEvent_Kind() {}
 
 func (*Event_AttributeSet) isEvent_Kind() {}
+
+func (*Event_PredicateAsked) isEvent_Kind() {}
+
+func (*Event_PredicateHeld) isEvent_Kind() {}
 
 func (*Event_WorkStarted) isEvent_Kind() {}
 
@@ -965,6 +997,98 @@ func (x *FlowRetired) GetBy() string {
 	return ""
 }
 
+// PredicateAsked says that a step could start and its predicate is asked whether it should. Its inputs are those that the step starts with.
+type PredicateAsked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Input name to value.
+	Inputs map[string]uint32 `protobuf:"bytes,1,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Counts the step's questions, from 1.
+	Question      uint32 `protobuf:"varint,2,opt,name=question,proto3" json:"question,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PredicateAsked) Reset() {
+	*x = PredicateAsked{}
+	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PredicateAsked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PredicateAsked) ProtoMessage() {}
+
+func (x *PredicateAsked) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PredicateAsked.ProtoReflect.Descriptor instead.
+func (*PredicateAsked) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PredicateAsked) GetInputs() map[string]uint32 {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *PredicateAsked) GetQuestion() uint32 {
+	if x != nil {
+		return x.Question
+	}
+	return 0
+}
+
+// PredicateHeld says that a step's predicate was true. One that was false skips the step, one that failed fails it.
+type PredicateHeld struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PredicateHeld) Reset() {
+	*x = PredicateHeld{}
+	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PredicateHeld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PredicateHeld) ProtoMessage() {}
+
+func (x *PredicateHeld) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PredicateHeld.ProtoReflect.Descriptor instead.
+func (*PredicateHeld) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
 // StepStarted says that a step has its inputs and its work items exist.
 type StepStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -978,7 +1102,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	mi := &file_sluice_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1114,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	mi := &file_sluice_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1127,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StepStarted) GetInputs() map[string]uint32 {
@@ -1033,7 +1157,7 @@ type StepCompleted struct {
 
 func (x *StepCompleted) Reset() {
 	*x = StepCompleted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	mi := &file_sluice_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1169,7 @@ func (x *StepCompleted) String() string {
 func (*StepCompleted) ProtoMessage() {}
 
 func (x *StepCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	mi := &file_sluice_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1182,7 @@ func (x *StepCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompleted.ProtoReflect.Descriptor instead.
 func (*StepCompleted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepCompleted) GetOutputs() map[string]uint32 {
@@ -1089,7 +1213,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[11]
+	mi := &file_sluice_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1225,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[11]
+	mi := &file_sluice_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1238,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepFailed) GetError() string {
@@ -1150,7 +1274,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_sluice_v1_event_proto_msgTypes[12]
+	mi := &file_sluice_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1286,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[12]
+	mi := &file_sluice_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1299,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepSkipped) GetReason() string {
@@ -1205,7 +1329,7 @@ type StepOverridden struct {
 
 func (x *StepOverridden) Reset() {
 	*x = StepOverridden{}
-	mi := &file_sluice_v1_event_proto_msgTypes[13]
+	mi := &file_sluice_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1341,7 @@ func (x *StepOverridden) String() string {
 func (*StepOverridden) ProtoMessage() {}
 
 func (x *StepOverridden) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[13]
+	mi := &file_sluice_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1354,7 @@ func (x *StepOverridden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepOverridden.ProtoReflect.Descriptor instead.
 func (*StepOverridden) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepOverridden) GetAction() string {
@@ -1265,7 +1389,7 @@ type AttributeSet struct {
 
 func (x *AttributeSet) Reset() {
 	*x = AttributeSet{}
-	mi := &file_sluice_v1_event_proto_msgTypes[14]
+	mi := &file_sluice_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1401,7 @@ func (x *AttributeSet) String() string {
 func (*AttributeSet) ProtoMessage() {}
 
 func (x *AttributeSet) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[14]
+	mi := &file_sluice_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1414,7 @@ func (x *AttributeSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttributeSet.ProtoReflect.Descriptor instead.
 func (*AttributeSet) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AttributeSet) GetKey() string {
@@ -1322,7 +1446,7 @@ type WorkStarted struct {
 
 func (x *WorkStarted) Reset() {
 	*x = WorkStarted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[15]
+	mi := &file_sluice_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1458,7 @@ func (x *WorkStarted) String() string {
 func (*WorkStarted) ProtoMessage() {}
 
 func (x *WorkStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[15]
+	mi := &file_sluice_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1471,7 @@ func (x *WorkStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkStarted.ProtoReflect.Descriptor instead.
 func (*WorkStarted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WorkStarted) GetDeadlineNs() int64 {
@@ -1389,7 +1513,7 @@ type WorkSucceeded struct {
 
 func (x *WorkSucceeded) Reset() {
 	*x = WorkSucceeded{}
-	mi := &file_sluice_v1_event_proto_msgTypes[16]
+	mi := &file_sluice_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1525,7 @@ func (x *WorkSucceeded) String() string {
 func (*WorkSucceeded) ProtoMessage() {}
 
 func (x *WorkSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[16]
+	mi := &file_sluice_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1538,7 @@ func (x *WorkSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkSucceeded.ProtoReflect.Descriptor instead.
 func (*WorkSucceeded) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WorkSucceeded) GetOutputs() map[string]uint32 {
@@ -1466,7 +1590,7 @@ type WorkFailed struct {
 
 func (x *WorkFailed) Reset() {
 	*x = WorkFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[17]
+	mi := &file_sluice_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1602,7 @@ func (x *WorkFailed) String() string {
 func (*WorkFailed) ProtoMessage() {}
 
 func (x *WorkFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[17]
+	mi := &file_sluice_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1615,7 @@ func (x *WorkFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkFailed.ProtoReflect.Descriptor instead.
 func (*WorkFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WorkFailed) GetError() string {
@@ -1527,7 +1651,7 @@ type WorkNotCompleted struct {
 
 func (x *WorkNotCompleted) Reset() {
 	*x = WorkNotCompleted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[18]
+	mi := &file_sluice_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1663,7 @@ func (x *WorkNotCompleted) String() string {
 func (*WorkNotCompleted) ProtoMessage() {}
 
 func (x *WorkNotCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[18]
+	mi := &file_sluice_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1676,7 @@ func (x *WorkNotCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkNotCompleted.ProtoReflect.Descriptor instead.
 func (*WorkNotCompleted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WorkNotCompleted) GetError() string {
@@ -1582,7 +1706,7 @@ type RetryScheduled struct {
 
 func (x *RetryScheduled) Reset() {
 	*x = RetryScheduled{}
-	mi := &file_sluice_v1_event_proto_msgTypes[19]
+	mi := &file_sluice_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1718,7 @@ func (x *RetryScheduled) String() string {
 func (*RetryScheduled) ProtoMessage() {}
 
 func (x *RetryScheduled) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[19]
+	mi := &file_sluice_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1731,7 @@ func (x *RetryScheduled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryScheduled.ProtoReflect.Descriptor instead.
 func (*RetryScheduled) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RetryScheduled) GetNextRetryAtNs() int64 {
@@ -1635,7 +1759,7 @@ type WorkTimedOut struct {
 
 func (x *WorkTimedOut) Reset() {
 	*x = WorkTimedOut{}
-	mi := &file_sluice_v1_event_proto_msgTypes[20]
+	mi := &file_sluice_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1771,7 @@ func (x *WorkTimedOut) String() string {
 func (*WorkTimedOut) ProtoMessage() {}
 
 func (x *WorkTimedOut) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[20]
+	mi := &file_sluice_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1784,7 @@ func (x *WorkTimedOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkTimedOut.ProtoReflect.Descriptor instead.
 func (*WorkTimedOut) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WorkTimedOut) GetLimit() string {
@@ -1686,7 +1810,7 @@ type CompletionIgnored struct {
 
 func (x *CompletionIgnored) Reset() {
 	*x = CompletionIgnored{}
-	mi := &file_sluice_v1_event_proto_msgTypes[21]
+	mi := &file_sluice_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1822,7 @@ func (x *CompletionIgnored) String() string {
 func (*CompletionIgnored) ProtoMessage() {}
 
 func (x *CompletionIgnored) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[21]
+	mi := &file_sluice_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1835,7 @@ func (x *CompletionIgnored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionIgnored.ProtoReflect.Descriptor instead.
 func (*CompletionIgnored) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompletionIgnored) GetReason() string {
@@ -1751,7 +1875,7 @@ type WorkCompensating struct {
 
 func (x *WorkCompensating) Reset() {
 	*x = WorkCompensating{}
-	mi := &file_sluice_v1_event_proto_msgTypes[22]
+	mi := &file_sluice_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1887,7 @@ func (x *WorkCompensating) String() string {
 func (*WorkCompensating) ProtoMessage() {}
 
 func (x *WorkCompensating) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[22]
+	mi := &file_sluice_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +1900,7 @@ func (x *WorkCompensating) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCompensating.ProtoReflect.Descriptor instead.
 func (*WorkCompensating) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 // WorkCompensated says that a success was undone.
@@ -1788,7 +1912,7 @@ type WorkCompensated struct {
 
 func (x *WorkCompensated) Reset() {
 	*x = WorkCompensated{}
-	mi := &file_sluice_v1_event_proto_msgTypes[23]
+	mi := &file_sluice_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1924,7 @@ func (x *WorkCompensated) String() string {
 func (*WorkCompensated) ProtoMessage() {}
 
 func (x *WorkCompensated) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[23]
+	mi := &file_sluice_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1937,7 @@ func (x *WorkCompensated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCompensated.ProtoReflect.Descriptor instead.
 func (*WorkCompensated) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 // CompensationFailed says that a success could not be undone.
@@ -1826,7 +1950,7 @@ type CompensationFailed struct {
 
 func (x *CompensationFailed) Reset() {
 	*x = CompensationFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[24]
+	mi := &file_sluice_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1962,7 @@ func (x *CompensationFailed) String() string {
 func (*CompensationFailed) ProtoMessage() {}
 
 func (x *CompensationFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[24]
+	mi := &file_sluice_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1975,7 @@ func (x *CompensationFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationFailed.ProtoReflect.Descriptor instead.
 func (*CompensationFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CompensationFailed) GetError() string {
@@ -1865,7 +1989,7 @@ var File_sluice_v1_event_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15sluice/v1/event.proto\x12\tsluice.v1\"\xd2\r\n" +
+	"\x15sluice/v1/event.proto\x12\tsluice.v1\"\xdb\x0e\n" +
 	"\x05Event\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
 	"\x04item\x18\x02 \x01(\rH\x01R\x04item\x88\x01\x01\x12\x14\n" +
@@ -1891,7 +2015,9 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"stepFailed\x12;\n" +
 	"\fstep_skipped\x18\x17 \x01(\v2\x16.sluice.v1.StepSkippedH\x00R\vstepSkipped\x12D\n" +
 	"\x0fstep_overridden\x18\x18 \x01(\v2\x19.sluice.v1.StepOverriddenH\x00R\x0estepOverridden\x12>\n" +
-	"\rattribute_set\x18\x19 \x01(\v2\x17.sluice.v1.AttributeSetH\x00R\fattributeSet\x12;\n" +
+	"\rattribute_set\x18\x19 \x01(\v2\x17.sluice.v1.AttributeSetH\x00R\fattributeSet\x12D\n" +
+	"\x0fpredicate_asked\x18\x1a \x01(\v2\x19.sluice.v1.PredicateAskedH\x00R\x0epredicateAsked\x12A\n" +
+	"\x0epredicate_held\x18\x1b \x01(\v2\x18.sluice.v1.PredicateHeldH\x00R\rpredicateHeld\x12;\n" +
 	"\fwork_started\x18\x1e \x01(\v2\x16.sluice.v1.WorkStartedH\x00R\vworkStarted\x12A\n" +
 	"\x0ework_succeeded\x18\x1f \x01(\v2\x18.sluice.v1.WorkSucceededH\x00R\rworkSucceeded\x128\n" +
 	"\vwork_failed\x18  \x01(\v2\x15.sluice.v1.WorkFailedH\x00R\n" +
@@ -1943,7 +2069,14 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x02 \x01(\tR\x02by\"\x11\n" +
 	"\x0fFlowDeactivated\"\x1d\n" +
 	"\vFlowRetired\x12\x0e\n" +
-	"\x02by\x18\x01 \x01(\tR\x02by\"\xa3\x01\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\"\xa6\x01\n" +
+	"\x0ePredicateAsked\x12=\n" +
+	"\x06inputs\x18\x01 \x03(\v2%.sluice.v1.PredicateAsked.InputsEntryR\x06inputs\x12\x1a\n" +
+	"\bquestion\x18\x02 \x01(\rR\bquestion\x1a9\n" +
+	"\vInputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x0f\n" +
+	"\rPredicateHeld\"\xa3\x01\n" +
 	"\vStepStarted\x12:\n" +
 	"\x06inputs\x18\x01 \x03(\v2\".sluice.v1.StepStarted.InputsEntryR\x06inputs\x12\x1d\n" +
 	"\n" +
@@ -2030,7 +2163,7 @@ func file_sluice_v1_event_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_event_proto_rawDescData
 }
 
-var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_sluice_v1_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: sluice.v1.Event
 	(*FlowStarted)(nil),        // 1: sluice.v1.FlowStarted
@@ -2041,29 +2174,32 @@ var file_sluice_v1_event_proto_goTypes = []any{
 	(*FlowResumed)(nil),        // 6: sluice.v1.FlowResumed
 	(*FlowDeactivated)(nil),    // 7: sluice.v1.FlowDeactivated
 	(*FlowRetired)(nil),        // 8: sluice.v1.FlowRetired
-	(*StepStarted)(nil),        // 9: sluice.v1.StepStarted
-	(*StepCompleted)(nil),      // 10: sluice.v1.StepCompleted
-	(*StepFailed)(nil),         // 11: sluice.v1.StepFailed
-	(*StepSkipped)(nil),        // 12: sluice.v1.StepSkipped
-	(*StepOverridden)(nil),     // 13: sluice.v1.StepOverridden
-	(*AttributeSet)(nil),       // 14: sluice.v1.AttributeSet
-	(*WorkStarted)(nil),        // 15: sluice.v1.WorkStarted
-	(*WorkSucceeded)(nil),      // 16: sluice.v1.WorkSucceeded
-	(*WorkFailed)(nil),         // 17: sluice.v1.WorkFailed
-	(*WorkNotCompleted)(nil),   // 18: sluice.v1.WorkNotCompleted
-	(*RetryScheduled)(nil),     // 19: sluice.v1.RetryScheduled
-	(*WorkTimedOut)(nil),       // 20: sluice.v1.WorkTimedOut
-	(*CompletionIgnored)(nil),  // 21: sluice.v1.CompletionIgnored
-	(*WorkCompensating)(nil),   // 22: sluice.v1.WorkCompensating
-	(*WorkCompensated)(nil),    // 23: sluice.v1.WorkCompensated
-	(*CompensationFailed)(nil), // 24: sluice.v1.CompensationFailed
-	nil,                        // 25: sluice.v1.FlowStarted.InitEntry
-	nil,                        // 26: sluice.v1.FlowStarted.LabelsEntry
-	nil,                        // 27: sluice.v1.FlowCompleted.ResultEntry
-	nil,                        // 28: sluice.v1.StepStarted.InputsEntry
-	nil,                        // 29: sluice.v1.StepCompleted.OutputsEntry
-	nil,                        // 30: sluice.v1.WorkStarted.InputsEntry
-	nil,                        // 31: sluice.v1.WorkSucceeded.OutputsEntry
+	(*PredicateAsked)(nil),     // 9: sluice.v1.PredicateAsked
+	(*PredicateHeld)(nil),      // 10: sluice.v1.PredicateHeld
+	(*StepStarted)(nil),        // 11: sluice.v1.StepStarted
+	(*StepCompleted)(nil),      // 12: sluice.v1.StepCompleted
+	(*StepFailed)(nil),         // 13: sluice.v1.StepFailed
+	(*StepSkipped)(nil),        // 14: sluice.v1.StepSkipped
+	(*StepOverridden)(nil),     // 15: sluice.v1.StepOverridden
+	(*AttributeSet)(nil),       // 16: sluice.v1.AttributeSet
+	(*WorkStarted)(nil),        // 17: sluice.v1.WorkStarted
+	(*WorkSucceeded)(nil),      // 18: sluice.v1.WorkSucceeded
+	(*WorkFailed)(nil),         // 19: sluice.v1.WorkFailed
+	(*WorkNotCompleted)(nil),   // 20: sluice.v1.WorkNotCompleted
+	(*RetryScheduled)(nil),     // 21: sluice.v1.RetryScheduled
+	(*WorkTimedOut)(nil),       // 22: sluice.v1.WorkTimedOut
+	(*CompletionIgnored)(nil),  // 23: sluice.v1.CompletionIgnored
+	(*WorkCompensating)(nil),   // 24: sluice.v1.WorkCompensating
+	(*WorkCompensated)(nil),    // 25: sluice.v1.WorkCompensated
+	(*CompensationFailed)(nil), // 26: sluice.v1.CompensationFailed
+	nil,                        // 27: sluice.v1.FlowStarted.InitEntry
+	nil,                        // 28: sluice.v1.FlowStarted.LabelsEntry
+	nil,                        // 29: sluice.v1.FlowCompleted.ResultEntry
+	nil,                        // 30: sluice.v1.PredicateAsked.InputsEntry
+	nil,                        // 31: sluice.v1.StepStarted.InputsEntry
+	nil,                        // 32: sluice.v1.StepCompleted.OutputsEntry
+	nil,                        // 33: sluice.v1.WorkStarted.InputsEntry
+	nil,                        // 34: sluice.v1.WorkSucceeded.OutputsEntry
 }
 var file_sluice_v1_event_proto_depIdxs = []int32{
 	1,  // 0: sluice.v1.Event.flow_started:type_name -> sluice.v1.FlowStarted
@@ -2074,34 +2210,37 @@ var file_sluice_v1_event_proto_depIdxs = []int32{
 	6,  // 5: sluice.v1.Event.flow_resumed:type_name -> sluice.v1.FlowResumed
 	7,  // 6: sluice.v1.Event.flow_deactivated:type_name -> sluice.v1.FlowDeactivated
 	8,  // 7: sluice.v1.Event.flow_retired:type_name -> sluice.v1.FlowRetired
-	9,  // 8: sluice.v1.Event.step_started:type_name -> sluice.v1.StepStarted
-	10, // 9: sluice.v1.Event.step_completed:type_name -> sluice.v1.StepCompleted
-	11, // 10: sluice.v1.Event.step_failed:type_name -> sluice.v1.StepFailed
-	12, // 11: sluice.v1.Event.step_skipped:type_name -> sluice.v1.StepSkipped
-	13, // 12: sluice.v1.Event.step_overridden:type_name -> sluice.v1.StepOverridden
-	14, // 13: sluice.v1.Event.attribute_set:type_name -> sluice.v1.AttributeSet
-	15, // 14: sluice.v1.Event.work_started:type_name -> sluice.v1.WorkStarted
-	16, // 15: sluice.v1.Event.work_succeeded:type_name -> sluice.v1.WorkSucceeded
-	17, // 16: sluice.v1.Event.work_failed:type_name -> sluice.v1.WorkFailed
-	18, // 17: sluice.v1.Event.work_not_completed:type_name -> sluice.v1.WorkNotCompleted
-	19, // 18: sluice.v1.Event.retry_scheduled:type_name -> sluice.v1.RetryScheduled
-	20, // 19: sluice.v1.Event.work_timed_out:type_name -> sluice.v1.WorkTimedOut
-	21, // 20: sluice.v1.Event.completion_ignored:type_name -> sluice.v1.CompletionIgnored
-	22, // 21: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
-	23, // 22: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
-	24, // 23: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
-	25, // 24: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
-	26, // 25: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
-	27, // 26: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
-	28, // 27: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
-	29, // 28: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
-	30, // 29: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
-	31, // 30: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	11, // 8: sluice.v1.Event.step_started:type_name -> sluice.v1.StepStarted
+	12, // 9: sluice.v1.Event.step_completed:type_name -> sluice.v1.StepCompleted
+	13, // 10: sluice.v1.Event.step_failed:type_name -> sluice.v1.StepFailed
+	14, // 11: sluice.v1.Event.step_skipped:type_name -> sluice.v1.StepSkipped
+	15, // 12: sluice.v1.Event.step_overridden:type_name -> sluice.v1.StepOverridden
+	16, // 13: sluice.v1.Event.attribute_set:type_name -> sluice.v1.AttributeSet
+	9,  // 14: sluice.v1.Event.predicate_asked:type_name -> sluice.v1.PredicateAsked
+	10, // 15: sluice.v1.Event.predicate_held:type_name -> sluice.v1.PredicateHeld
+	17, // 16: sluice.v1.Event.work_started:type_name -> sluice.v1.WorkStarted
+	18, // 17: sluice.v1.Event.work_succeeded:type_name -> sluice.v1.WorkSucceeded
+	19, // 18: sluice.v1.Event.work_failed:type_name -> sluice.v1.WorkFailed
+	20, // 19: sluice.v1.Event.work_not_completed:type_name -> sluice.v1.WorkNotCompleted
+	21, // 20: sluice.v1.Event.retry_scheduled:type_name -> sluice.v1.RetryScheduled
+	22, // 21: sluice.v1.Event.work_timed_out:type_name -> sluice.v1.WorkTimedOut
+	23, // 22: sluice.v1.Event.completion_ignored:type_name -> sluice.v1.CompletionIgnored
+	24, // 23: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
+	25, // 24: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
+	26, // 25: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
+	27, // 26: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
+	28, // 27: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
+	29, // 28: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
+	30, // 29: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
+	31, // 30: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
+	32, // 31: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
+	33, // 32: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
+	34, // 33: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_event_proto_init() }
@@ -2124,6 +2263,8 @@ func file_sluice_v1_event_proto_init() {
 		(*Event_StepSkipped)(nil),
 		(*Event_StepOverridden)(nil),
 		(*Event_AttributeSet)(nil),
+		(*Event_PredicateAsked)(nil),
+		(*Event_PredicateHeld)(nil),
 		(*Event_WorkStarted)(nil),
 		(*Event_WorkSucceeded)(nil),
 		(*Event_WorkFailed)(nil),
@@ -2141,7 +2282,7 @@ func file_sluice_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_event_proto_rawDesc), len(file_sluice_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,7 +21,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Invocation asks the dispatcher to call a step's endpoint for one attempt. At least once: a repeat carries the same token and attempt.
+// ScriptCall is what an invocation of a script runs.
+type ScriptCall struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Script *Script                `protobuf:"bytes,1,opt,name=script,proto3" json:"script,omitempty"`
+	// Names of the step's inputs, sorted. One without an argument is null.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// True when it is a step's predicate: the invocation's work then names the step, and the question as its generation.
+	Predicate     bool `protobuf:"varint,3,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScriptCall) Reset() {
+	*x = ScriptCall{}
+	mi := &file_sluice_v1_invocation_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScriptCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScriptCall) ProtoMessage() {}
+
+func (x *ScriptCall) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_invocation_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScriptCall.ProtoReflect.Descriptor instead.
+func (*ScriptCall) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_invocation_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ScriptCall) GetScript() *Script {
+	if x != nil {
+		return x.Script
+	}
+	return nil
+}
+
+func (x *ScriptCall) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ScriptCall) GetPredicate() bool {
+	if x != nil {
+		return x.Predicate
+	}
+	return false
+}
+
+// Invocation asks the dispatcher to call a step's endpoint for one attempt, or an engine to run a script. At least once: a repeat carries the same token and attempt.
 type Invocation struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	FlowId string                 `protobuf:"bytes,1,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
@@ -44,13 +107,15 @@ type Invocation struct {
 	// Sequence of the step's definition in the registry, where its secrets are.
 	RegistryRevision uint64 `protobuf:"varint,13,opt,name=registry_revision,json=registryRevision,proto3" json:"registry_revision,omitempty"`
 	HasCredentials   bool   `protobuf:"varint,14,opt,name=has_credentials,json=hasCredentials,proto3" json:"has_credentials,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Present when a script is to be run; there is then no token.
+	Script        *ScriptCall `protobuf:"bytes,15,opt,name=script,proto3" json:"script,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Invocation) Reset() {
 	*x = Invocation{}
-	mi := &file_sluice_v1_invocation_proto_msgTypes[0]
+	mi := &file_sluice_v1_invocation_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -62,7 +127,7 @@ func (x *Invocation) String() string {
 func (*Invocation) ProtoMessage() {}
 
 func (x *Invocation) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_invocation_proto_msgTypes[0]
+	mi := &file_sluice_v1_invocation_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -75,7 +140,7 @@ func (x *Invocation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invocation.ProtoReflect.Descriptor instead.
 func (*Invocation) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_invocation_proto_rawDescGZIP(), []int{0}
+	return file_sluice_v1_invocation_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Invocation) GetFlowId() string {
@@ -176,11 +241,23 @@ func (x *Invocation) GetHasCredentials() bool {
 	return false
 }
 
+func (x *Invocation) GetScript() *ScriptCall {
+	if x != nil {
+		return x.Script
+	}
+	return nil
+}
+
 var File_sluice_v1_invocation_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\n" +
-	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\"\xb6\x05\n" +
+	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\"k\n" +
+	"\n" +
+	"ScriptCall\x12)\n" +
+	"\x06script\x18\x01 \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1c\n" +
+	"\tpredicate\x18\x03 \x01(\bR\tpredicate\"\xe5\x05\n" +
 	"\n" +
 	"Invocation\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
@@ -199,7 +276,8 @@ const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\x0eparent_flow_id\x18\v \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\f \x01(\tR\fparentStepId\x12+\n" +
 	"\x11registry_revision\x18\r \x01(\x04R\x10registryRevision\x12'\n" +
-	"\x0fhas_credentials\x18\x0e \x01(\bR\x0ehasCredentials\x1a<\n" +
+	"\x0fhas_credentials\x18\x0e \x01(\bR\x0ehasCredentials\x12-\n" +
+	"\x06script\x18\x0f \x01(\v2\x15.sluice.v1.ScriptCallR\x06script\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
@@ -219,24 +297,28 @@ func file_sluice_v1_invocation_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_invocation_proto_rawDescData
 }
 
-var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_sluice_v1_invocation_proto_goTypes = []any{
-	(*Invocation)(nil), // 0: sluice.v1.Invocation
-	nil,                // 1: sluice.v1.Invocation.ArgumentsEntry
-	nil,                // 2: sluice.v1.Invocation.LabelsEntry
-	(*WorkRef)(nil),    // 3: sluice.v1.WorkRef
-	(StepType)(0),      // 4: sluice.v1.StepType
+	(*ScriptCall)(nil), // 0: sluice.v1.ScriptCall
+	(*Invocation)(nil), // 1: sluice.v1.Invocation
+	nil,                // 2: sluice.v1.Invocation.ArgumentsEntry
+	nil,                // 3: sluice.v1.Invocation.LabelsEntry
+	(*Script)(nil),     // 4: sluice.v1.Script
+	(*WorkRef)(nil),    // 5: sluice.v1.WorkRef
+	(StepType)(0),      // 6: sluice.v1.StepType
 }
 var file_sluice_v1_invocation_proto_depIdxs = []int32{
-	3, // 0: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
-	4, // 1: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
-	1, // 2: sluice.v1.Invocation.arguments:type_name -> sluice.v1.Invocation.ArgumentsEntry
-	2, // 3: sluice.v1.Invocation.labels:type_name -> sluice.v1.Invocation.LabelsEntry
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 0: sluice.v1.ScriptCall.script:type_name -> sluice.v1.Script
+	5, // 1: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
+	6, // 2: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
+	2, // 3: sluice.v1.Invocation.arguments:type_name -> sluice.v1.Invocation.ArgumentsEntry
+	3, // 4: sluice.v1.Invocation.labels:type_name -> sluice.v1.Invocation.LabelsEntry
+	0, // 5: sluice.v1.Invocation.script:type_name -> sluice.v1.ScriptCall
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_invocation_proto_init() }
@@ -252,7 +334,7 @@ func file_sluice_v1_invocation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_invocation_proto_rawDesc), len(file_sluice_v1_invocation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -30,7 +30,7 @@ const (
 	StepType_STEP_TYPE_SYNC StepType = 1
 	// The endpoint accepts, the outcome comes later by webhook.
 	StepType_STEP_TYPE_ASYNC StepType = 2
-	// A script of ours computes the outputs. Not started by this release.
+	// A script of ours computes the outputs.
 	StepType_STEP_TYPE_SCRIPT StepType = 3
 	// A child flow. Not started by this release.
 	StepType_STEP_TYPE_FLOW StepType = 4
@@ -352,6 +352,60 @@ func (x *GivenGoal) GetOutputs() []string {
 	return nil
 }
 
+// Script is a text in one of the script languages.
+type Script struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// cel, lua or ale.
+	Language      string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	Source        string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Script) Reset() {
+	*x = Script{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Script) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Script) ProtoMessage() {}
+
+func (x *Script) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Script.ProtoReflect.Descriptor instead.
+func (*Script) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Script) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *Script) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 // PlannedStep is one step as it was registered when the flow started, with every default filled in.
 type PlannedStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -373,14 +427,18 @@ type PlannedStep struct {
 	// True when a success may be taken from the memo cache. Not used by this release.
 	Memoizable bool `protobuf:"varint,10,opt,name=memoizable,proto3" json:"memoizable,omitempty"`
 	// Absolute URL that undoes a success, or empty. Not used by this release.
-	Compensate    string `protobuf:"bytes,11,opt,name=compensate,proto3" json:"compensate,omitempty"`
+	Compensate string `protobuf:"bytes,11,opt,name=compensate,proto3" json:"compensate,omitempty"`
+	// What a script step runs; absent for others.
+	Script *Script `protobuf:"bytes,12,opt,name=script,proto3" json:"script,omitempty"`
+	// What is asked before the step starts; absent when nothing is.
+	Predicate     *Script `protobuf:"bytes,13,opt,name=predicate,proto3" json:"predicate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlannedStep) Reset() {
 	*x = PlannedStep{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	mi := &file_sluice_v1_plan_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +450,7 @@ func (x *PlannedStep) String() string {
 func (*PlannedStep) ProtoMessage() {}
 
 func (x *PlannedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[2]
+	mi := &file_sluice_v1_plan_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +463,7 @@ func (x *PlannedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedStep.ProtoReflect.Descriptor instead.
 func (*PlannedStep) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{2}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PlannedStep) GetId() string {
@@ -485,6 +543,20 @@ func (x *PlannedStep) GetCompensate() string {
 	return ""
 }
 
+func (x *PlannedStep) GetScript() *Script {
+	if x != nil {
+		return x.Script
+	}
+	return nil
+}
+
+func (x *PlannedStep) GetPredicate() *Script {
+	if x != nil {
+		return x.Predicate
+	}
+	return nil
+}
+
 // StepAttribute is one input or output of a step.
 type StepAttribute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -503,7 +575,7 @@ type StepAttribute struct {
 
 func (x *StepAttribute) Reset() {
 	*x = StepAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[3]
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +587,7 @@ func (x *StepAttribute) String() string {
 func (*StepAttribute) ProtoMessage() {}
 
 func (x *StepAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[3]
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +600,7 @@ func (x *StepAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepAttribute.ProtoReflect.Descriptor instead.
 func (*StepAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{3}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StepAttribute) GetName() string {
@@ -590,7 +662,7 @@ type WorkConfig struct {
 
 func (x *WorkConfig) Reset() {
 	*x = WorkConfig{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +674,7 @@ func (x *WorkConfig) String() string {
 func (*WorkConfig) ProtoMessage() {}
 
 func (x *WorkConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +687,7 @@ func (x *WorkConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkConfig.ProtoReflect.Descriptor instead.
 func (*WorkConfig) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkConfig) GetMaxRetries() int32 {
@@ -688,7 +760,7 @@ type PlannedAttribute struct {
 
 func (x *PlannedAttribute) Reset() {
 	*x = PlannedAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +772,7 @@ func (x *PlannedAttribute) String() string {
 func (*PlannedAttribute) ProtoMessage() {}
 
 func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +785,7 @@ func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedAttribute.ProtoReflect.Descriptor instead.
 func (*PlannedAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PlannedAttribute) GetName() string {
@@ -749,7 +821,7 @@ type MissingInputs struct {
 
 func (x *MissingInputs) Reset() {
 	*x = MissingInputs{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +833,7 @@ func (x *MissingInputs) String() string {
 func (*MissingInputs) ProtoMessage() {}
 
 func (x *MissingInputs) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +846,7 @@ func (x *MissingInputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
 func (*MissingInputs) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MissingInputs) GetStepId() string {
@@ -809,7 +881,10 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"givenGoals\">\n" +
 	"\tGivenGoal\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x18\n" +
-	"\aoutputs\x18\x02 \x03(\tR\aoutputs\"\xa5\x03\n" +
+	"\aoutputs\x18\x02 \x03(\tR\aoutputs\"<\n" +
+	"\x06Script\x12\x1a\n" +
+	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"\x81\x04\n" +
 	"\vPlannedStep\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.sluice.v1.StepTypeR\x04type\x128\n" +
@@ -830,7 +905,9 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"memoizable\x12\x1e\n" +
 	"\n" +
 	"compensate\x18\v \x01(\tR\n" +
-	"compensate\"\xab\x01\n" +
+	"compensate\x12)\n" +
+	"\x06script\x18\f \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12/\n" +
+	"\tpredicate\x18\r \x01(\v2\x11.sluice.v1.ScriptR\tpredicate\"\xab\x01\n" +
 	"\rStepAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x18.sluice.v1.AttributeRoleR\x04role\x12\x12\n" +
@@ -892,34 +969,37 @@ func file_sluice_v1_plan_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_sluice_v1_plan_proto_goTypes = []any{
 	(StepType)(0),            // 0: sluice.v1.StepType
 	(AttributeRole)(0),       // 1: sluice.v1.AttributeRole
 	(BackoffType)(0),         // 2: sluice.v1.BackoffType
 	(*Plan)(nil),             // 3: sluice.v1.Plan
 	(*GivenGoal)(nil),        // 4: sluice.v1.GivenGoal
-	(*PlannedStep)(nil),      // 5: sluice.v1.PlannedStep
-	(*StepAttribute)(nil),    // 6: sluice.v1.StepAttribute
-	(*WorkConfig)(nil),       // 7: sluice.v1.WorkConfig
-	(*PlannedAttribute)(nil), // 8: sluice.v1.PlannedAttribute
-	(*MissingInputs)(nil),    // 9: sluice.v1.MissingInputs
+	(*Script)(nil),           // 5: sluice.v1.Script
+	(*PlannedStep)(nil),      // 6: sluice.v1.PlannedStep
+	(*StepAttribute)(nil),    // 7: sluice.v1.StepAttribute
+	(*WorkConfig)(nil),       // 8: sluice.v1.WorkConfig
+	(*PlannedAttribute)(nil), // 9: sluice.v1.PlannedAttribute
+	(*MissingInputs)(nil),    // 10: sluice.v1.MissingInputs
 }
 var file_sluice_v1_plan_proto_depIdxs = []int32{
-	5, // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
-	8, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
-	9, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
-	4, // 3: sluice.v1.Plan.given_goals:type_name -> sluice.v1.GivenGoal
-	0, // 4: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
-	6, // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
-	7, // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
-	1, // 7: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
-	2, // 8: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	6,  // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
+	9,  // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
+	10, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
+	4,  // 3: sluice.v1.Plan.given_goals:type_name -> sluice.v1.GivenGoal
+	0,  // 4: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
+	7,  // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
+	8,  // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
+	5,  // 7: sluice.v1.PlannedStep.script:type_name -> sluice.v1.Script
+	5,  // 8: sluice.v1.PlannedStep.predicate:type_name -> sluice.v1.Script
+	1,  // 9: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
+	2,  // 10: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_plan_proto_init() }
@@ -927,14 +1007,14 @@ func file_sluice_v1_plan_proto_init() {
 	if File_sluice_v1_plan_proto != nil {
 		return
 	}
-	file_sluice_v1_plan_proto_msgTypes[3].OneofWrappers = []any{}
+	file_sluice_v1_plan_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_plan_proto_rawDesc), len(file_sluice_v1_plan_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

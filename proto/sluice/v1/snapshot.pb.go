@@ -597,8 +597,14 @@ type StepState struct {
 	Outputs     map[string]uint32 `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	Error       string            `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	// Names of the inputs that it lacked, sorted.
-	Unsatisfied   []string     `protobuf:"bytes,7,rep,name=unsatisfied,proto3" json:"unsatisfied,omitempty"`
-	Items         []*WorkState `protobuf:"bytes,8,rep,name=items,proto3" json:"items,omitempty"`
+	Unsatisfied []string     `protobuf:"bytes,7,rep,name=unsatisfied,proto3" json:"unsatisfied,omitempty"`
+	Items       []*WorkState `protobuf:"bytes,8,rep,name=items,proto3" json:"items,omitempty"`
+	// How often its predicate was asked.
+	Questions uint32 `protobuf:"varint,12,opt,name=questions,proto3" json:"questions,omitempty"`
+	// True while the predicate's last question has no answer.
+	Asked bool `protobuf:"varint,13,opt,name=asked,proto3" json:"asked,omitempty"`
+	// True when the predicate was true and the step has not started.
+	Held          bool `protobuf:"varint,14,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -687,6 +693,27 @@ func (x *StepState) GetItems() []*WorkState {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *StepState) GetQuestions() uint32 {
+	if x != nil {
+		return x.Questions
+	}
+	return 0
+}
+
+func (x *StepState) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
+}
+
+func (x *StepState) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 // WorkState is one work item.
@@ -1049,7 +1076,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x0eAttributeState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value\x12\x17\n" +
-	"\astep_id\x18\x03 \x01(\tR\x06stepId\"\xce\x03\n" +
+	"\astep_id\x18\x03 \x01(\tR\x06stepId\"\x96\x04\n" +
 	"\tStepState\x12-\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x15.sluice.v1.StepStatusR\x06status\x12\x1d\n" +
 	"\n" +
@@ -1059,7 +1086,10 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\aoutputs\x18\x05 \x03(\v2!.sluice.v1.StepState.OutputsEntryR\aoutputs\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12 \n" +
 	"\vunsatisfied\x18\a \x03(\tR\vunsatisfied\x12*\n" +
-	"\x05items\x18\b \x03(\v2\x14.sluice.v1.WorkStateR\x05items\x1a9\n" +
+	"\x05items\x18\b \x03(\v2\x14.sluice.v1.WorkStateR\x05items\x12\x1c\n" +
+	"\tquestions\x18\f \x01(\rR\tquestions\x12\x14\n" +
+	"\x05asked\x18\r \x01(\bR\x05asked\x12\x12\n" +
+	"\x04held\x18\x0e \x01(\bR\x04held\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +

@@ -19,6 +19,7 @@ const (
 // Names of the durable consumers that all processes of a role share.
 const (
 	ConsumerDispatcher = "dispatcher" // of INVOCATIONS_k
+	ConsumerScripts    = "scripts"    // of INVOCATIONS_k, shared by the engines
 	ConsumerWakes      = "wakes"      // of TIMERS_k
 )
 
@@ -60,7 +61,7 @@ func (b *Bus) Timers(shard int) string { return b.name("TIMERS", shard) }
 // Flows returns the name of a shard's stream of commits.
 func (b *Bus) Flows(shard int) string { return b.name("FLOWS", shard) }
 
-// Invocations returns the name of a shard's stream of HTTP invocations.
+// Invocations returns the name of a shard's stream of invocations.
 func (b *Bus) Invocations(shard int) string { return b.name("INVOCATIONS", shard) }
 
 // Dead returns the name of the stream of dead letters.
@@ -138,8 +139,8 @@ func (b *Bus) streams() []wantedStream {
 			AllowAtomicPublish: true,
 		}}, wantedStream{sizeSetting: "INVOCATIONS_MAX_BYTES", StreamConfig: jetstream.StreamConfig{
 			Name:        b.Invocations(k),
-			Description: "calls to HTTP steps",
-			Subjects:    b.subjects(k, b.Space.InvocationsHTTP),
+			Description: "calls to HTTP steps, and scripts to run",
+			Subjects:    b.subjects(k, b.Space.InvocationsHTTP, b.Space.InvocationsScript),
 			Retention:   jetstream.WorkQueuePolicy,
 			Discard:     jetstream.DiscardNew,
 			MaxBytes:    b.Config.InvocationsMaxBytes,
@@ -192,6 +193,9 @@ func (b *Bus) consumers() map[string][]jetstream.ConsumerConfig {
 		all[b.Invocations(k)] = []jetstream.ConsumerConfig{{
 			Durable: ConsumerDispatcher, FilterSubject: b.Space.InvocationsHTTP(-1),
 			AckWait: InvocationAckWait, MaxAckPending: -1,
+		}, {
+			Durable: ConsumerScripts, FilterSubject: b.Space.InvocationsScript(-1),
+			AckWait: InvocationAckWait, MaxAckPending: maxAckPending,
 		}}
 		all[b.Timers(k)] = []jetstream.ConsumerConfig{{
 			Durable: ConsumerWakes, FilterSubject: b.Space.Wakes(-1),

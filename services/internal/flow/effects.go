@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"encoding/json"
+
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -55,6 +57,10 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			if inv := s.invocation(e); inv != nil {
 				fx.Invocations = append(fx.Invocations, inv)
 			}
+		case *sluicev1.Event_PredicateAsked:
+			if inv := s.question(e); inv != nil {
+				fx.Invocations = append(fx.Invocations, inv)
+			}
 		case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
 			fx.Ended = true
 			fx.Marks = append(fx.Marks, s.closeOpen()...)
@@ -79,20 +85,13 @@ func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 		return nil
 	}
 	st, def := &s.Steps[i], s.Plan.Steps[i].Proto
-	arguments := make(map[string][]byte, len(st.Inputs))
-	for name, value := range st.Inputs {
-		arguments[name] = value
-	}
-	for name, value := range it.Inputs {
-		arguments[name] = value
-	}
-	return &sluicev1.Invocation{
+	inv := &sluicev1.Invocation{
 		FlowId: s.ID,
 		Work: &sluicev1.WorkRef{
 			Run: s.Run, StepId: e.GetStepId(), Item: e.GetItem(), Generation: it.Generation, Attempt: it.Attempt,
 		},
 		Type:             def.GetType(),
-		Arguments:        arguments,
+		Arguments:        arguments(st.Inputs, it.Inputs),
 		Endpoint:         def.GetEndpoint(),
 		CallTimeoutMs:    def.GetCallTimeoutMs(),
 		DeadlineNs:       it.Deadline,
@@ -102,6 +101,23 @@ func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 		RegistryRevision: def.GetRegistryRevision(),
 		HasCredentials:   def.GetHasCredentials(),
 	}
+	if def.GetScript() != nil {
+		inv.Script = s.script(i, def.GetScript(), false)
+	}
+	return inv
+}
+
+// arguments are a step's inputs as an invocation carries them, with those of the
+// work item in place of the step's.
+func arguments(step, item map[string]json.RawMessage) map[string][]byte {
+	all := make(map[string][]byte, len(step))
+	for name, value := range step {
+		all[name] = value
+	}
+	for name, value := range item {
+		all[name] = value
+	}
+	return all
 }
 
 // mark returns what Redis should be told after an event of a work item.

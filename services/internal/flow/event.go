@@ -114,9 +114,13 @@ func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) e
 	case *sluicev1.Event_StepFailed:
 		st.Status, st.Completed = sluicev1.StepStatus_STEP_STATUS_FAILED, at
 		st.Error, st.Unsatisfied = k.StepFailed.GetError(), k.StepFailed.GetUnsatisfied()
+		st.asked, st.held = false, false
 	case *sluicev1.Event_StepSkipped:
 		st.Status, st.Completed = sluicev1.StepStatus_STEP_STATUS_SKIPPED, at
 		st.Error, st.Unsatisfied = k.StepSkipped.GetReason(), k.StepSkipped.GetUnsatisfied()
+		st.asked, st.held = false, false
+	case *sluicev1.Event_PredicateAsked, *sluicev1.Event_PredicateHeld:
+		return st.applyPredicate(e, values)
 	case *sluicev1.Event_AttributeSet:
 		value, err := resolve(values, k.AttributeSet.GetValue())
 		if err != nil {
@@ -146,6 +150,7 @@ func (s *State) applyStepStarted(i int, e *sluicev1.StepStarted, values [][]byte
 		return fmt.Errorf("%w: step_started: %d work items, and the inputs give %d", ErrMalformed, n, count(lists))
 	}
 	st.Status, st.Started, st.Inputs, st.lists = sluicev1.StepStatus_STEP_STATUS_ACTIVE, at, inputs, lists
+	st.asked, st.held = false, false
 	st.Items = make([]Item, e.GetWorkItems())
 	for j := range st.Items {
 		st.Items[j].Status = sluicev1.WorkStatus_WORK_STATUS_PENDING

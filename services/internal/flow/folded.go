@@ -91,6 +91,8 @@ func kindOf(cmd *sluicev1.Command) string {
 		return "complete_work"
 	case *sluicev1.Command_ReportCall:
 		return "report_call"
+	case *sluicev1.Command_ScriptResult:
+		return "script_result"
 	case *sluicev1.Command_CancelFlow:
 		return "cancel_flow"
 	case *sluicev1.Command_Wake:

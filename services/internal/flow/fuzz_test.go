@@ -18,7 +18,7 @@ func fuzzed(t tb) []byte {
 		Steps: []*sluicev1.PlannedStep{
 			step("a", required("n"), typedOutput("x", "number")),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
-			step("d", each(constant("list", "[1,2]")), output("y"), work(func(w *sluicev1.WorkConfig) {
+			step("d", each(constant("list", "[1,2]")), output("y"), scripted, predicate, work(func(w *sluicev1.WorkConfig) {
 				w.HeartbeatTimeoutMs, w.DeadlineMs = 10_000, 60_000
 			})),
 		},
@@ -34,13 +34,17 @@ func fuzzedStart(t tb) *sluicev1.Command {
 // fuzzedLives are flows at the moments between which commands make a difference.
 func fuzzedLives(t tb) []*life {
 	running, retrying, ended := newLife(t), newLife(t), newLife(t)
-	for _, l := range []*life{running, retrying, ended} {
+	asked := newLife(t)
+	for _, l := range []*life{asked, running, retrying, ended} {
 		l.do(fuzzedStart(t))
+	}
+	for _, l := range []*life{running, retrying, ended} {
+		l.do(answered("d", 1, true))
 	}
 	retrying.do(complete(ref("a", 1), succeeded("x", "1")))
 	retrying.do(report(ref("d", 1), notCompleted("busy", 0)))
 	ended.do(cancel())
-	return []*life{newLife(t), running, retrying, ended}
+	return []*life{newLife(t), asked, running, retrying, ended}
 }
 
 // Whatever stands on a subject of commands: it is decided without a panic, and
@@ -49,14 +53,15 @@ func FuzzCommand(f *testing.F) {
 	w := ref("a", 1)
 	for _, cmd := range []*sluicev1.Command{
 		fuzzedStart(f), complete(w, succeeded("x", "1")), complete(w, succeeded("x", `"1"`)), complete(w, failed("no")),
-		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(), cancel(), retire(0), retire(2),
+		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(),
+		answered("d", 1, true), answered("d", 1, false), unanswered("d", 1, "no"), scriptResult(ref("d", 1), succeeded("y", "1")), cancel(), retire(0), retire(2),
 		heard(start+1000*second, start, start+second, ref("d", 1)),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for moment := range uint8(4) {
+		for moment := range uint8(5) {
 			f.Add(moment, int64(1000), data)
 		}
 	}

@@ -52,6 +52,12 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 				options = append(options, output(name))
 			}
 		}
+		if rapid.IntRange(0, 3).Draw(t, "predicate "+id) == 0 {
+			options = append(options, predicate)
+		}
+		if rapid.IntRange(0, 3).Draw(t, "script "+id) == 0 {
+			options = append(options, scripted)
+		}
 		s := step(id, options...)
 		for _, a := range s.GetAttributes() {
 			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && !slices.Contains(given, a.GetName()) {
@@ -122,7 +128,13 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 			w.Attempt = max(st.Items[item].Attempt, 1)
 		}
 	}
-	switch rapid.IntRange(0, 20).Draw(t, "command") {
+	switch rapid.IntRange(0, 26).Draw(t, "command") {
+	case 21:
+		return unanswered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), "line 1: no")
+	case 22, 23, 24:
+		return answered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), rapid.IntRange(0, 3).Draw(t, "holds") > 0)
+	case 25, 26:
+		return scriptResult(w, drawOutcome(t, s))
 	case 0:
 		return cancel()
 	case 1:
@@ -150,6 +162,9 @@ func possible(l *life, cmd *sluicev1.Command) bool {
 	w := cmd.GetCompleteWork().GetWork()
 	if w == nil {
 		w = cmd.GetReportCall().GetWork()
+	}
+	if r := cmd.GetScriptResult(); w == nil && !r.GetPredicate() {
+		w = r.GetWork()
 	}
 	return w == nil || len(l.step(w.GetStepId()).Items) > 0
 }
@@ -195,6 +210,7 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 // checkHistory looks at the log alone.
 func checkHistory(t *rapid.T, l *life) {
 	outcomes := map[string]int{}
+	asked, began := map[string]bool{}, map[string]bool{}
 	endings := 0
 	folded := map[flow.Position]uint64{}
 	for _, c := range l.log {
@@ -206,6 +222,7 @@ func checkHistory(t *rapid.T, l *life) {
 			folded[p] = c.GetRevision()
 		}
 		for _, e := range c.GetEvents() {
+			checkAsked(t, l, e, asked, began)
 			switch e.GetKind().(type) {
 			case *sluicev1.Event_WorkSucceeded, *sluicev1.Event_WorkFailed:
 				outcomes[e.GetToken()]++
@@ -241,6 +258,23 @@ func checkInTime(t *rapid.T, l *life, e *sluicev1.Event, c *sluicev1.Commit) {
 	}
 }
 
+// checkAsked sees to it that a predicate is asked once, before its step starts.
+func checkAsked(t *rapid.T, l *life, e *sluicev1.Event, asked, began map[string]bool) {
+	id := e.GetStepId()
+	switch e.GetKind().(type) {
+	case *sluicev1.Event_PredicateAsked:
+		if asked[id] || began[id] {
+			t.Fatalf("the predicate of %s is asked again", id)
+		}
+		asked[id] = true
+	case *sluicev1.Event_StepStarted:
+		if l.state.Plan.Steps[l.state.Plan.Index[id]].Proto.GetPredicate() != nil && !asked[id] {
+			t.Fatalf("%s starts, and its predicate was not asked", id)
+		}
+		began[id] = true
+	}
+}
+
 // No flow gets stuck: while it runs, some work item has a token out or it asked
 // to be woken, and once workers answer and the log has room, it ends.
 func TestNoFlowGetsStuck(t *testing.T) {
@@ -258,7 +292,15 @@ func TestNoFlowGetsStuck(t *testing.T) {
 			if round > 1500 { // a step may have 25 work items and more, one after the other
 				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
 			}
+			if asked := questions(l); len(asked) > 0 && rapid.Bool().Draw(t, "answer") {
+				id := rapid.SampledFrom(asked).Draw(t, "asked")
+				l.do(answered(id, 1, round > 60 || rapid.IntRange(0, 2).Draw(t, "holds") > 0))
+				continue
+			}
 			open := openItems(l)
+			if len(open) == 0 && len(questions(l)) > 0 {
+				continue
+			}
 			if len(open) == 0 && l.wakeAt == 0 {
 				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
 			}
@@ -282,6 +324,20 @@ func TestNoFlowGetsStuck(t *testing.T) {
 		}
 		checkHistory(t, l)
 	})
+}
+
+// questions are the steps whose predicate was asked and has not answered, by what
+// the log asks for: nobody else would ask.
+func questions(l *life) []string {
+	var asked []string
+	for _, c := range l.log {
+		for _, inv := range l.state.Effects(c).Invocations {
+			if inv.GetScript().GetPredicate() {
+				asked = append(asked, inv.GetWork().GetStepId())
+			}
+		}
+	}
+	return asked
 }
 
 // openItems are the attempts that run.

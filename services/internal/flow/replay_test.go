@@ -88,7 +88,7 @@ func TestRestoreRefusesWhatMakesNoSense(t *testing.T) {
 func TestEveryEventIsKnown(t *testing.T) {
 	t.Parallel()
 	known := "flow_started flow_completed flow_failed flow_canceled flow_deactivated flow_retired " +
-		"step_started step_completed step_failed step_skipped attribute_set " +
+		"step_started step_completed step_failed step_skipped attribute_set predicate_asked predicate_held " +
 		"work_started work_succeeded work_failed work_not_completed retry_scheduled work_timed_out completion_ignored"
 	later := "flow_paused flow_resumed step_overridden work_compensating work_compensated compensation_failed"
 	for name, e := range everyEvent() {

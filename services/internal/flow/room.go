@@ -66,14 +66,14 @@ func (t *Turn) waits() bool {
 				return true
 			}
 		case sluicev1.StepStatus_STEP_STATUS_PENDING:
-			if !needed[i] {
+			if !needed[i] || st.asked {
 				continue
 			}
 			ready, _ := t.readiness(i)
 			if ready == waiting && idle {
 				ready, _ = t.withoutOptional(i)
 			}
-			if ready == startable {
+			if ready == startable || st.held {
 				return true
 			}
 		case sluicev1.StepStatus_STEP_STATUS_UNSPECIFIED, sluicev1.StepStatus_STEP_STATUS_COMPLETED,

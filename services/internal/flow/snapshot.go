@@ -95,6 +95,9 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 		Outputs:     values.refs(st.Outputs),
 		Error:       st.Error,
 		Unsatisfied: st.Unsatisfied,
+		Questions:   st.questions,
+		Asked:       st.asked,
+		Held:        st.held,
 	}
 	for j := range st.Items {
 		it := &st.Items[j]
@@ -197,6 +200,7 @@ func (st *Step) restore(def *plan.Step, snap *sluicev1.StepState, values [][]byt
 	st.Status = snap.GetStatus()
 	st.Started, st.Completed = snap.GetStartedNs(), snap.GetCompletedNs()
 	st.Error, st.Unsatisfied = snap.GetError(), snap.GetUnsatisfied()
+	st.questions, st.asked, st.held = snap.GetQuestions(), snap.GetAsked(), snap.GetHeld()
 	if st.Inputs, err = resolveAll(values, snap.GetInputs()); err != nil {
 		return err
 	}

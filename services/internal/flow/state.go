@@ -67,6 +67,10 @@ type Step struct {
 	Unsatisfied []string                   // the inputs that it lacked, sorted
 	Items       []Item                     // in input order
 
+	questions uint32 // how often its predicate was asked
+	asked     bool   // the last question has no answer
+	held      bool   // the predicate was true, and the step has not started
+
 	lists  []list // of the for_each inputs, until each of the items has started
 	next   int    // the first item that may still be pending
 	active int    // items that hold one of the step's parallel slots

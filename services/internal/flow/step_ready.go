@@ -41,6 +41,12 @@ func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 			t.skipStep(i, "outputs not needed", nil)
 			continue
 		}
+		if st := &t.s.Steps[i]; st.asked || st.held {
+			if st.held {
+				t.startStep(i)
+			}
+			continue
+		}
 		switch ready, lacking := judge(i); ready {
 		case waiting:
 		case startable:
@@ -113,9 +119,11 @@ func (t *Turn) breakTie() {
 	})
 }
 
+// running reports whether something will be heard of by itself: of a step that
+// runs, or of a predicate.
 func (t *Turn) running() bool {
 	return slices.ContainsFunc(t.s.Steps, func(st Step) bool {
-		return st.Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE
+		return st.Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE || st.asked
 	})
 }
 

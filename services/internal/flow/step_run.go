@@ -17,6 +17,9 @@ const maxStarts = 1000
 // the commit has no room for its start, the step waits.
 func (t *Turn) startStep(i int) {
 	inputs := t.inputs(i)
+	if t.s.Steps[i].held {
+		inputs = t.s.Steps[i].Inputs
+	}
 	if !t.mayStart(inputs) {
 		t.waiting, t.left = true, true
 		return
@@ -24,6 +27,10 @@ func (t *Turn) startStep(i int) {
 	if size := sizeOf(inputs); size > t.env.ArgumentBytes {
 		t.failStep(i, fmt.Sprintf("inputs of %d bytes are more than an invocation can carry (%d)",
 			size, t.env.ArgumentBytes), nil)
+		return
+	}
+	if t.mustAsk(i) {
+		t.askPredicate(i, inputs)
 		return
 	}
 	lists, err := listsOf(&t.s.Plan.Steps[i], inputs)

@@ -236,7 +236,7 @@ func (l *life) store(turn *flow.Turn) {
 func (l *life) checkReserve(c *sluicev1.Commit) {
 	l.t.Helper()
 	for _, e := range c.GetEvents() {
-		if l.full && (e.GetStepStarted() != nil || e.GetWorkStarted() != nil || c.GetSnapshot() != nil) {
+		if l.full && (e.GetStepStarted() != nil || e.GetPredicateAsked() != nil || e.GetWorkStarted() != nil || c.GetSnapshot() != nil) {
 			l.t.Fatalf("revision %d starts something in a full log: %v", c.GetRevision(), e)
 		}
 	}
@@ -333,6 +333,39 @@ func report(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
 	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_ReportCall{
 		ReportCall: &sluicev1.ReportCall{Work: w, Outcome: o},
 	}}
+}
+
+// predicate gives a step something to be asked before it starts.
+func predicate(s *sluicev1.PlannedStep) {
+	s.Predicate = &sluicev1.Script{Language: "cel", Source: "true"}
+}
+
+// scripted makes a step a script.
+func scripted(s *sluicev1.PlannedStep) {
+	s.Type, s.Endpoint, s.CallTimeoutMs = sluicev1.StepType_STEP_TYPE_SCRIPT, "", 0
+	s.Script = &sluicev1.Script{Language: "lua", Source: "return {}"}
+}
+
+// scriptResult is what a script step's run gave.
+func scriptResult(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_ScriptResult{
+		ScriptResult: &sluicev1.ScriptResult{Work: w, Outcome: o},
+	}}
+}
+
+// answered is what a step's predicate said to a question.
+func answered(stepID string, question uint32, holds bool) *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_ScriptResult{ScriptResult: &sluicev1.ScriptResult{
+		Work:      &sluicev1.WorkRef{Run: run, StepId: stepID, Generation: question},
+		Predicate: true, Holds: holds, Outcome: &sluicev1.Outcome{Success: true},
+	}}}
+}
+
+// unanswered is a predicate that failed.
+func unanswered(stepID string, question uint32, reason string) *sluicev1.Command {
+	cmd := answered(stepID, question, false)
+	cmd.GetScriptResult().Outcome = &sluicev1.Outcome{Error: reason}
+	return cmd
 }
 
 func wake() *sluicev1.Command {

@@ -142,6 +142,8 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 		return t.completeWork(k.CompleteWork, at)
 	case *sluicev1.Command_ReportCall:
 		return t.reportCall(k.ReportCall, at)
+	case *sluicev1.Command_ScriptResult:
+		return t.scriptResult(k.ScriptResult, at)
 	case *sluicev1.Command_CancelFlow:
 		return t.cancelFlow(k.CancelFlow)
 	case *sluicev1.Command_Wake:

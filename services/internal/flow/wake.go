@@ -58,11 +58,7 @@ func (t *Turn) settleDeadline(d deadline) {
 // however many others are due. That of the heartbeat is none of them: whoever
 // sends an outcome lives.
 func (t *Turn) expire(i, j int, at int64) {
-	if t.s.Final() {
-		return
-	}
-	if t.s.Deadline != 0 && t.s.Deadline <= at {
-		t.settleDeadline(deadline{at: t.s.Deadline, step: flowDeadline})
+	if t.expireFlow(at); t.s.Final() {
 		return
 	}
 	it := &t.s.Steps[i].Items[j]
@@ -71,5 +67,12 @@ func (t *Turn) expire(i, j int, at int64) {
 		t.runOut(i, j)
 	case it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Deadline != 0 && it.Deadline <= at:
 		t.timeOut(i, j, limitTimeout)
+	}
+}
+
+// expireFlow settles the flow's own deadline.
+func (t *Turn) expireFlow(at int64) {
+	if !t.s.Final() && t.s.Deadline != 0 && t.s.Deadline <= at {
+		t.settleDeadline(deadline{at: t.s.Deadline, step: flowDeadline})
 	}
 }

@@ -84,6 +84,10 @@ func plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
 		Id: def.ID, Type: kindOf(def.Type), Work: workConfig(def.WorkConfig, d),
 		RegistryRevision: r.Revision, HasCredentials: def.HasCredentials(), Definition: text,
 	}
+	if def.Type == step.KindScript {
+		s.Script = scriptOf(def.Script)
+	}
+	s.Predicate = scriptOf(def.Predicate)
 	if def.HTTP != nil {
 		s.Endpoint, s.CallTimeoutMs = def.HTTP.Endpoint, def.HTTP.Timeout
 		if s.GetCallTimeoutMs() == 0 {
@@ -99,6 +103,13 @@ func plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
 		s.Attributes = append(s.Attributes, out)
 	}
 	return s, nil
+}
+
+func scriptOf(s *step.Script) *sluicev1.Script {
+	if s == nil {
+		return nil
+	}
+	return &sluicev1.Script{Language: s.Language, Source: s.Script}
 }
 
 // workConfig fills in what a definition leaves out. One that is given has no

@@ -196,7 +196,7 @@ func (c *child) engine(l Language) (engine, error) {
 }
 
 func (c *child) program(p Program) (compiled, error) {
-	key := p.key()
+	key := p.Key()
 	if program, ok := c.programs.Get(key); ok {
 		return program, nil
 	}

@@ -1,6 +1,7 @@
 package script
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,11 +13,19 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
-// Config is what can be set about scripts.
+// Config is what can be set about scripts; what is 0 is its default.
 type Config struct {
 	Processes   int           `env:"SCRIPT_PROCESSES" envDefault:"4" help:"scripts that one process of Sluice runs at once, each in a process of its own"`
 	TimeLimit   time.Duration `env:"SCRIPT_TIME_LIMIT" envDefault:"1s" help:"processor time that one run of a script may take"`
 	MemoryLimit uint64        `env:"SCRIPT_MEMORY_LIMIT" envDefault:"268435456" help:"bytes of memory that one script may take"`
+}
+
+// withDefaults fills in what is not set.
+func (c Config) withDefaults() Config {
+	c.Processes = cmp.Or(c.Processes, 4)
+	c.TimeLimit = cmp.Or(c.TimeLimit, time.Second)
+	c.MemoryLimit = cmp.Or(c.MemoryLimit, 256<<20)
+	return c
 }
 
 // minMemory is what the languages themselves need, and some room.
@@ -25,6 +34,7 @@ const minMemory = 64 << 20
 // Validate reports every value that makes no sense.
 func (c Config) Validate() error {
 	var mistakes []error
+	c = c.withDefaults()
 	if c.Processes < 1 {
 		mistakes = append(mistakes, fmt.Errorf("SCRIPT_PROCESSES is %d, it must be at least 1", c.Processes))
 	}
@@ -64,6 +74,7 @@ type queue struct {
 
 // NewPool returns a pool. Its children are ended when Run ends.
 func NewPool(cfg Config) *Pool {
+	cfg = cfg.withDefaults()
 	return &Pool{
 		cfg: cfg, command: []string{self, Command},
 		slots: make(chan struct{}, max(cfg.Processes, 1)), serving: map[string]*queue{},
@@ -111,7 +122,7 @@ func (p *Pool) ask(ctx context.Context, req request) (response, error) {
 	if err := req.Program.check(); err != nil {
 		return response{}, err
 	}
-	leave, err := p.enter(ctx, req.Program.key())
+	leave, err := p.enter(ctx, req.Program.Key())
 	if err != nil {
 		return response{}, err
 	}

@@ -36,8 +36,8 @@ type Program struct {
 	Predicate bool `json:"predicate,omitempty"`
 }
 
-// key is equal for programs that are equal.
-func (p Program) key() string {
+// Key is equal for programs that are equal.
+func (p Program) Key() string {
 	return fmt.Sprintf("%s %t %q %s", p.Language, p.Predicate, p.Names, p.Source)
 }
 

@@ -107,10 +107,12 @@ func (w *walk) flow(ctx context.Context, flowID string) (*flow.State, error) {
 func (w *walk) lookAtInvocations(ctx context.Context) error {
 	for k := range w.Bus.Config.Shards {
 		stream := w.Bus.Invocations(k)
-		err := w.messages(ctx, stream, w.Bus.Space.InvocationsHTTP(-1), &w.summary.Invocations,
-			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.invocation(ctx, stream, m) })
-		if err != nil {
-			return err
+		for _, filter := range []string{w.Bus.Space.InvocationsHTTP(-1), w.Bus.Space.InvocationsScript(-1)} {
+			err := w.messages(ctx, stream, filter, &w.summary.Invocations,
+				func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.invocation(ctx, stream, m) })
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
