@@ -19,6 +19,10 @@ const (
 	Skipped      Status = "skipped"
 	NotCompleted Status = "not_completed"
 	Succeeded    Status = "succeeded"
+
+	Compensating       Status = "compensating" // it succeeded, and is being undone
+	Compensated        Status = "compensated"
+	CompensationFailed Status = "compensation_failed"
 )
 
 // Ended reports whether a flow with this status has come to its end.
@@ -34,14 +38,17 @@ type Digest struct {
 
 // FlowState is the whole state of a flow.
 type FlowState struct {
-	ID           string               `json:"id"`
-	Status       Status               `json:"status"`
-	CreatedAt    time.Time            `json:"created_at"`
-	CompletedAt  time.Time            `json:"completed_at,omitzero"`
-	LastUpdated  time.Time            `json:"last_updated"`
-	Plan         Plan                 `json:"plan"`
-	Labels       map[string]string    `json:"labels,omitempty"`
-	Error        string               `json:"error,omitempty"`
+	ID          string            `json:"id"`
+	Status      Status            `json:"status"`
+	CreatedAt   time.Time         `json:"created_at"`
+	CompletedAt time.Time         `json:"completed_at,omitzero"`
+	LastUpdated time.Time         `json:"last_updated"`
+	Plan        Plan              `json:"plan"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Error       string            `json:"error,omitempty"`
+	// Ending is how the flow will end once what succeeded is compensated; nil
+	// before that is decided, and once it has ended.
+	Ending       *Ending              `json:"ending,omitempty"`
 	ParentFlowID string               `json:"parent_flow_id,omitempty"`
 	ParentStepID string               `json:"parent_step_id,omitempty"`
 	Attributes   map[string]Attribute `json:"attributes"`
@@ -89,6 +96,8 @@ type WorkItem struct {
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	// Progress is what the worker's last heartbeat said, while it works.
 	Progress *Progress `json:"progress,omitempty"`
+	// Compensation is nil until the work item's success is being undone.
+	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
 // Progress is what a heartbeat said, and when.
@@ -97,6 +106,25 @@ type Progress struct {
 	Progress float64   `json:"progress,omitzero"`
 	Message  string    `json:"message,omitempty"`
 	At       time.Time `json:"at"`
+}
+
+// Ending is how a flow will end.
+type Ending struct {
+	Status    Status    `json:"status"`
+	Error     string    `json:"error,omitempty"`
+	DecidedAt time.Time `json:"decided_at"`
+}
+
+// Compensation is where a work item is in being undone.
+type Compensation struct {
+	// Attempt counts the calls from 1.
+	Attempt     uint32    `json:"attempt"`
+	RetryCount  uint32    `json:"retry_count"`
+	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
+	StartedAt   time.Time `json:"started_at"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	// Error is what the last call came to.
+	Error string `json:"error,omitempty"`
 }
 
 // Values are JSON values by name.

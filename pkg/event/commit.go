@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -145,7 +146,9 @@ func (b *builder) work(e *sluicev1.Event) bool {
 		b.Type = CompletionIgnored
 		b.Reason, b.Outcome = k.CompletionIgnored.GetReason(), k.CompletionIgnored.GetOutcome()
 	case *sluicev1.Event_WorkCompensating:
-		b.Type = WorkCompensating
+		b.Type, b.Deadline = WorkCompensating, at(k.WorkCompensating.GetDeadlineNs())
+		b.Reason, b.By = k.WorkCompensating.GetReason(), k.WorkCompensating.GetBy()
+		b.Ending = endingOf(k.WorkCompensating.GetEnding())
 	case *sluicev1.Event_WorkCompensated:
 		b.Type = WorkCompensated
 	case *sluicev1.Event_CompensationFailed:
@@ -154,6 +157,15 @@ func (b *builder) work(e *sluicev1.Event) bool {
 		return false
 	}
 	return true
+}
+
+// endingOf is how a flow ends once what succeeded is compensated, or empty where
+// that was decided before.
+func endingOf(s sluicev1.FlowStatus) string {
+	if s == sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(s.String(), "FLOW_STATUS_"))
 }
 
 // resolve looks up a value, of which 0 names none.

@@ -16,7 +16,8 @@ type Event struct {
 	Item string `json:"item,omitempty"`
 	// Token is the first 8 characters of the work item's token.
 	Token string `json:"token,omitempty"`
-	// Attempt counts from 1; 0 means that the event is about none.
+	// Attempt counts from 1; 0 means that the event is about none. From a
+	// work_compensating on it counts the calls that undo the success.
 	Attempt uint32 `json:"attempt,omitempty"`
 	// Time is when it was decided, in UTC.
 	Time time.Time `json:"time"`
@@ -59,11 +60,15 @@ type Event struct {
 	// RetryCount and NextRetryAt come with retry_scheduled.
 	RetryCount  uint32    `json:"retry_count,omitempty"`
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
-	// Deadline is when a started attempt times out.
+	// Deadline is when a started attempt, or a call that undoes a success, times
+	// out.
 	Deadline time.Time `json:"deadline,omitzero"`
 	// Limit is the one that a work_timed_out ran into: timeout, heartbeat or
 	// deadline.
 	Limit string `json:"limit,omitempty"`
+	// Ending is how the flow will end once what succeeded is compensated, failed or
+	// canceled; only in the work_compensating that decides it, whose Reason says why.
+	Ending string `json:"ending,omitempty"`
 	// Outcome is what an ignored completion said: succeeded, failed or
 	// not_completed.
 	Outcome string `json:"outcome,omitempty"`

@@ -123,7 +123,9 @@ func TestEvents(t *testing.T) {
 		{"completion_ignored", work(&sluicev1.Event{Kind: &sluicev1.Event_CompletionIgnored{CompletionIgnored: &sluicev1.CompletionIgnored{
 			Reason: "closed", Outcome: "succeeded",
 		}}}), ofWork, `,"reason":"closed","outcome":"succeeded"`},
-		{"work_compensating", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensating{WorkCompensating: &sluicev1.WorkCompensating{}}}), ofWork, ""},
+		{"work_compensating", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensating{WorkCompensating: &sluicev1.WorkCompensating{
+			DeadlineNs: next, Ending: sluicev1.FlowStatus_FLOW_STATUS_CANCELED, Reason: "asked", By: "ada",
+		}}}), ofWork, `,"reason":"asked","by":"ada","deadline":"2026-03-01T12:00:01.25Z","ending":"canceled"`},
 		{"work_compensated", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensated{WorkCompensated: &sluicev1.WorkCompensated{}}}), ofWork, ""},
 		{
 			"compensation_failed", work(&sluicev1.Event{Kind: &sluicev1.Event_CompensationFailed{CompensationFailed: &sluicev1.CompensationFailed{Error: "no"}}}),

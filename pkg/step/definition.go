@@ -90,7 +90,8 @@ type HTTP struct {
 	// show it, nor the values of Headers.
 	Secret  string            `json:"secret,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
-	// Compensate is not in this release.
+	// Compensate is an absolute URL that undoes a success when its flow fails or
+	// is canceled; see [Compensation].
 	Compensate string `json:"compensate,omitempty"`
 }
 

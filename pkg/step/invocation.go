@@ -12,12 +12,22 @@ type Request struct {
 	Metadata  Metadata                   `json:"metadata"`
 }
 
+// Compensation is the body of a call that undoes the success of a work item.
+type Compensation struct {
+	// Inputs are what the work item was called with, and Outputs what it gave:
+	// JSON values by name.
+	Inputs   map[string]json.RawMessage `json:"inputs"`
+	Outputs  map[string]json.RawMessage `json:"outputs"`
+	Metadata Metadata                   `json:"metadata"`
+}
+
 // Metadata says which work item an invocation is for.
 type Metadata struct {
 	FlowID       string `json:"flow_id"`
 	StepID       string `json:"step_id"`
 	ReceiptToken string `json:"receipt_token"`
-	// Attempt counts from 1.
+	// Attempt counts from 1; in a [Compensation] it counts the calls that undo the
+	// success.
 	Attempt uint32 `json:"attempt"`
 	// WebhookURL is where the outcome goes; async steps only.
 	WebhookURL string `json:"webhook_url,omitempty"`

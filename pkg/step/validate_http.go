@@ -24,6 +24,10 @@ func (v *validation) call(d Definition) {
 	if d.HTTP.HealthCheck != "" {
 		v.url("http.health_check", d.HTTP.HealthCheck)
 	}
+	if d.HTTP.Compensate != "" {
+		v.url("http.compensate", d.HTTP.Compensate)
+		v.check(!d.Memoizable, "http.compensate", "is not for a step that is memoizable: a success may be another flow's")
+	}
 	v.milliseconds("http.timeout", d.HTTP.Timeout, 0)
 	if d.HTTP.Secret != "" {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(d.HTTP.Secret, secretPrefix))

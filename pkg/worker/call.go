@@ -19,15 +19,17 @@ type Call struct {
 // Bind reads the arguments into a struct or map, by the rules of encoding/json.
 // Numbers that go into an any are [json.Number]. Its error is one that fails the
 // work item for good.
-func (c Call) Bind(into any) error {
-	text, err := json.Marshal(c.Arguments)
+func (c Call) Bind(into any) error { return bind("arguments", c.Arguments, into) }
+
+func bind(what string, values map[string]json.RawMessage, into any) error {
+	text, err := json.Marshal(values)
 	if err != nil {
-		return fmt.Errorf("arguments: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("arguments: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

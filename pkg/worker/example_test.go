@@ -84,6 +84,38 @@ func ExampleWorker_Async() {
 	// Output: webhook: {"success":false,"error":"the card network is busy","not_completed":true,"retry_after_ms":5000}
 }
 
+// A step that can be undone: its definition has this worker as http.compensate.
+func ExampleWorker_Compensate() {
+	w, err := worker.New(worker.Options{})
+	if err != nil {
+		panic(err)
+	}
+	w.Compensate("charge", func(_ context.Context, c worker.Compensation) error {
+		var out struct {
+			Receipt string `json:"receipt"`
+		}
+		if err := c.BindOutputs(&out); err != nil {
+			return err
+		}
+		fmt.Println("refund", out.Receipt, "under the key", c.Metadata.ReceiptToken)
+		return nil
+	})
+	server := httptest.NewServer(w)
+	defer server.Close()
+
+	// What the dispatcher does:
+	resp, err := http.Post(server.URL, "application/json", strings.NewReader(
+		`{"inputs":{"amount":12},"outputs":{"receipt":"r-17"},"metadata":{"flow_id":"f","step_id":"charge","receipt_token":"t","attempt":1}}`))
+	if err != nil {
+		panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output:
+	// refund r-17 under the key t
+	// 200 OK
+}
+
 // A worker that is no HTTP server, or completes much later, sends by itself.
 func ExampleSender_Send() {
 	gateway := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {

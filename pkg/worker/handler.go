@@ -16,11 +16,24 @@ import (
 
 // ServeHTTP answers one invocation.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	call, status, err := w.read(rw, r)
+	body, status, err := w.read(rw, r)
 	if err != nil {
 		refuse(rw, status, err)
 		return
 	}
+	var in incoming
+	if err := json.Unmarshal(body, &in); err != nil {
+		refuse(rw, http.StatusBadRequest, fmt.Errorf("the body is not an invocation: %w", err))
+		return
+	}
+	if in.compensates() {
+		w.serveCompensation(rw, r, Compensation{step.Compensation{Inputs: in.Inputs, Outputs: in.Outputs, Metadata: in.Metadata}})
+		return
+	}
+	w.serveWork(rw, r, Call{step.Request{Arguments: in.Arguments, Metadata: in.Metadata}})
+}
+
+func (w *Worker) serveWork(rw http.ResponseWriter, r *http.Request, call Call) {
 	h, known := w.steps[call.Metadata.StepID]
 	switch {
 	case !known:
@@ -69,63 +82,64 @@ func (w *Worker) serveAsync(rw http.ResponseWriter, from trace, do Func, call Ca
 	}
 }
 
-// run calls the function. A panic is not completed: it may be of this worker
-// alone.
-func (w *Worker) run(ctx context.Context, do Func, call Call) (result step.Result) {
-	if deadline := call.Metadata.Deadline; !deadline.IsZero() {
+// run calls a step's function.
+func (w *Worker) run(ctx context.Context, do Func, call Call) step.Result {
+	return w.guard(ctx, call.Metadata, func(ctx context.Context) (Outputs, error) { return do(w.beating(ctx, call), call) })
+}
+
+// guard calls a function that has a deadline. A panic is not completed: it may be
+// of this worker alone.
+func (w *Worker) guard(ctx context.Context, of step.Metadata, do func(context.Context) (Outputs, error)) (result step.Result) {
+	if deadline := of.Deadline; !deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			w.opts.Log.ErrorContext(ctx, "step panicked", attrs(call, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))...)
+			w.opts.Log.ErrorContext(ctx, "step panicked", attrs(of, slog.Any("panic", p), slog.String("stack", string(debug.Stack())))...)
 			result = step.Result{Error: fmt.Sprintf("the worker panicked: %v", p), NotCompleted: true}
 		}
 	}()
-	out, err := do(w.beating(ctx, call), call)
+	out, err := do(ctx)
 	return resultOf(ctx, out, err)
 }
 
 func (w *Worker) complete(ctx context.Context, call Call, result step.Result) {
 	status, err := w.opts.Sender.Send(ctx, call.Metadata.WebhookURL, result)
 	if err != nil {
-		w.opts.Log.ErrorContext(ctx, "completion not delivered", attrs(call, slog.Any("error", err))...)
+		w.opts.Log.ErrorContext(ctx, "completion not delivered", attrs(call.Metadata, slog.Any("error", err))...)
 		return
 	}
-	w.opts.Log.DebugContext(ctx, "completion delivered", attrs(call, slog.String("status", string(status)))...)
+	w.opts.Log.DebugContext(ctx, "completion delivered", attrs(call.Metadata, slog.String("status", string(status)))...)
 }
 
-func attrs(call Call, more ...any) []any {
+func attrs(of step.Metadata, more ...any) []any {
 	return append([]any{
-		slog.String("flow_id", call.Metadata.FlowID), slog.String("step_id", call.Metadata.StepID),
-		slog.String("token", token.Prefix(call.Metadata.ReceiptToken)), slog.Uint64("attempt", uint64(call.Metadata.Attempt)),
+		slog.String("flow_id", of.FlowID), slog.String("step_id", of.StepID),
+		slog.String("token", token.Prefix(of.ReceiptToken)), slog.Uint64("attempt", uint64(of.Attempt)),
 	}, more...)
 }
 
-// read takes an invocation, or says which status refuses it.
-func (w *Worker) read(rw http.ResponseWriter, r *http.Request) (Call, int, error) {
+// read takes the body of a call, or says which status refuses it.
+func (w *Worker) read(rw http.ResponseWriter, r *http.Request) ([]byte, int, error) {
 	if r.Method != http.MethodPost {
 		rw.Header().Set("Allow", http.MethodPost)
-		return Call{}, http.StatusMethodNotAllowed, errors.New("invocations come by POST")
+		return nil, http.StatusMethodNotAllowed, errors.New("invocations come by POST")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, w.opts.MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return Call{}, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is over %d bytes", w.opts.MaxBody)
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is over %d bytes", w.opts.MaxBody)
 	}
 	if err != nil {
-		return Call{}, http.StatusRequestTimeout, errors.New("the body broke off")
+		return nil, http.StatusRequestTimeout, errors.New("the body broke off")
 	}
 	if w.verify != nil {
 		if err := w.verify.Verify(body, r.Header); err != nil {
-			return Call{}, http.StatusUnauthorized, errors.New("the signature is missing, old or wrong")
+			return nil, http.StatusUnauthorized, errors.New("the signature is missing, old or wrong")
 		}
 	}
-	var call Call
-	if err := json.Unmarshal(body, &call); err != nil {
-		return Call{}, http.StatusBadRequest, fmt.Errorf("the body is not an invocation: %w", err)
-	}
-	return call, 0, nil
+	return body, 0, nil
 }
 
 func busy(rw http.ResponseWriter, why string) {

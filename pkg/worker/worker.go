@@ -65,6 +65,7 @@ type Worker struct {
 	opts   Options
 	verify *standardwebhooks.Webhook // nil checks nothing
 	steps  map[string]handler
+	undo   map[string]Undo
 	pool   *pool
 }
 
@@ -76,7 +77,7 @@ type handler struct {
 // New makes a worker without steps. It fails when the secret is none.
 func New(opts Options) (*Worker, error) {
 	opts = opts.withDefaults()
-	w := &Worker{opts: opts, steps: map[string]handler{}, pool: newPool(opts.Concurrency, opts.Queue)}
+	w := &Worker{opts: opts, steps: map[string]handler{}, undo: map[string]Undo{}, pool: newPool(opts.Concurrency, opts.Queue)}
 	if opts.Secret == "" {
 		return w, nil
 	}

@@ -27,11 +27,14 @@ func (c *Console) cancelFlow(ec echo.Context) error {
 	if len(r.Reason) > maxReason {
 		return wrong("reason", "must have at most %d characters", maxReason)
 	}
-	err = c.ask(ec, &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_CancelFlow{
+	reply, err := c.ask(ec, &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_CancelFlow{
 		CancelFlow: &sluicev1.CancelFlow{Reason: r.Reason, By: caller(ec)},
 	}})
 	if err != nil {
 		return err
+	}
+	if reply.GetDetail() != "" { // it is not canceled yet
+		return answer(ec, http.StatusOK, map[string]string{"flow_id": id, "status": "active", "message": reply.GetDetail()})
 	}
 	return answer(ec, http.StatusOK, map[string]string{
 		"flow_id": id, "status": "canceled", "message": fmt.Sprintf("flow %q is canceled", id),
@@ -43,7 +46,7 @@ func (c *Console) deleteFlow(ec echo.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.ask(ec, &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_RetireFlow{
+	_, err = c.ask(ec, &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_RetireFlow{
 		RetireFlow: &sluicev1.RetireFlow{By: caller(ec)},
 	}})
 	if err != nil {
@@ -57,13 +60,13 @@ func (c *Console) deleteFlow(ec echo.Context) error {
 }
 
 // ask sends a command that a flow must exist for.
-func (c *Console) ask(ec echo.Context, cmd *sluicev1.Command) error {
+func (c *Console) ask(ec echo.Context, cmd *sluicev1.Command) (*sluicev1.Reply, error) {
 	reply, err := c.bus.Ask(ec.Request().Context(), cmd)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if reply.GetCode() == sluicev1.ReplyCode_REPLY_CODE_NOT_FOUND {
-		return unknownFlow(cmd.GetFlowId())
+		return nil, unknownFlow(cmd.GetFlowId())
 	}
-	return refusal(reply)
+	return reply, refusal(reply)
 }

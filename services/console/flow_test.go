@@ -80,6 +80,35 @@ func TestCancel(t *testing.T) {
 	s.do(post, "/engine/flow/nobody/cancel", "").problem(http.StatusNotFound, "unknown_flow", "")
 }
 
+func TestCompensation(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, config(t))
+	undoable := strings.Replace(reserve, `/reserve",`, `/reserve","compensate":"http://127.0.0.1:9/undo",`, 1)
+	s.do(post, "/engine/step", undoable).want(http.StatusCreated).has("step.http.compensate", `"http://127.0.0.1:9/undo"`)
+	s.do(post, "/engine/step", charge).want(http.StatusCreated)
+	s.do(post, "/engine/flow", `{"id":"a","goals":["charge"],"init":{"order":"1"}}`).want(http.StatusCreated)
+	s.complete("a", "reserve", map[string]string{"stock": "1"})
+	s.eventually("/engine/flow/a", "executions.charge.status", `"active"`)
+	s.do(post, "/engine/flow/a/cancel", `{"reason":"changed my mind"}`).want(http.StatusOK).
+		has("status", `"active"`, "message", `"flow \"a\" is being compensated, and canceled then"`)
+	s.do(post, "/engine/flow/a/cancel", "").problem(http.StatusConflict, "conflict", "")
+	s.do(del, "/engine/flow/a", "").problem(http.StatusConflict, "conflict", "")
+	s.do(get, "/engine/flow/a/status", "").has("status", `"active"`, "completed_at", "")
+	s.do(get, "/engine/flow/a", "").has(
+		"status", `"active"`, "ending.status", `"canceled"`, "ending.error", `"changed my mind"`,
+		"executions.reserve.work_items.0.status", `"compensating"`,
+		"executions.reserve.work_items.0.compensation.attempt", "1",
+		"executions.reserve.work_items.0.compensation.retry_count", "0")
+	s.compensated("a", "reserve")
+	s.eventually("/engine/flow/a/status", "status", `"canceled"`)
+	s.do(get, "/engine/flow/a", "").has("ending", "", "executions.reserve.work_items.0.status", `"compensated"`)
+	s.do(get, "/engine/flow/a/events", "").has(
+		"events.8.type", `"work_compensating"`, "events.8.ending", `"canceled"`, "events.8.reason", `"changed my mind"`,
+		"events.9.type", `"work_compensated"`, "events.9.attempt", "1",
+		"events.10.type", `"flow_canceled"`)
+	s.do(del, "/engine/flow/a", "").want(http.StatusNoContent)
+}
+
 func TestTheSameRequestAfterStepsChanged(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, config(t))

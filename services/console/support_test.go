@@ -388,6 +388,17 @@ func (s *site) completeItem(flowID, stepID string, item int, outputs map[string]
 	}
 }
 
+// compensated reports that a step's only work item was undone.
+func (s *site) compensated(flowID, stepID string) {
+	s.t.Helper()
+	cmd := &sluicev1.Command{FlowId: flowID, Kind: &sluicev1.Command_ReportCall{ReportCall: &sluicev1.ReportCall{
+		Work: &sluicev1.WorkRef{Run: 7, StepId: stepID, Attempt: 1}, Outcome: &sluicev1.Outcome{Success: true}, Compensate: true,
+	}}}
+	if err := s.bus.PublishCommand(s.t.Context(), subject.SourceReport, cmd, nil); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // eventually asks until the JSON at a path is so.
 func (s *site) eventually(path, at, want string) {
 	s.t.Helper()

@@ -23,6 +23,7 @@ func (d *Dispatcher) report(ctx context.Context, c *call, verdict answer.Verdict
 			Work:       c.inv.GetWork(),
 			Outcome:    outcome.Of(verdict.Result),
 			HttpStatus: int32(status), //nolint:gosec // three digits
+			Compensate: c.inv.GetCompensate(),
 		}},
 	}
 	publish := func() error { return d.bus.PublishCommand(ctx, subject.SourceReport, cmd, nil) }

@@ -81,10 +81,6 @@ func (d *Dispatcher) lastProgress(ctx context.Context, c *call) *step.Progress {
 
 // encode writes the body of an invocation.
 func encode(inv *sluicev1.Invocation, progress *step.Progress) ([]byte, error) {
-	arguments := make(map[string]json.RawMessage, len(inv.GetArguments()))
-	for name, value := range inv.GetArguments() {
-		arguments[name] = value
-	}
 	meta := step.Metadata{
 		FlowID:       inv.GetFlowId(),
 		StepID:       inv.GetWork().GetStepId(),
@@ -101,11 +97,23 @@ func encode(inv *sluicev1.Invocation, progress *step.Progress) ([]byte, error) {
 	if ns := inv.GetDeadlineNs(); ns != 0 {
 		meta.Deadline = time.Unix(0, ns).UTC()
 	}
-	body, err := json.Marshal(step.Request{Arguments: arguments, Metadata: meta})
+	var content any = step.Request{Arguments: rawValues(inv.GetArguments()), Metadata: meta}
+	if inv.GetCompensate() {
+		content = step.Compensation{Inputs: rawValues(inv.GetArguments()), Outputs: rawValues(inv.GetOutputs()), Metadata: meta}
+	}
+	body, err := json.Marshal(content)
 	if err != nil {
 		return nil, fmt.Errorf("write the invocation as JSON: %w", err)
 	}
 	return body, nil
+}
+
+func rawValues(values map[string][]byte) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(values))
+	for name, value := range values {
+		out[name] = value
+	}
+	return out
 }
 
 // sign adds the Standard Webhooks headers. The id is the attempt's: the same
@@ -116,7 +124,11 @@ func sign(header http.Header, secret string, inv *sluicev1.Invocation, body []by
 	if err != nil {
 		return fmt.Errorf("use the step's secret: %w", err)
 	}
-	id := "msg_" + token.Hash(inv.GetToken()) + "_" + strconv.FormatUint(uint64(inv.GetWork().GetAttempt()), 10)
+	id := "msg_" + token.Hash(inv.GetToken()) + "_"
+	if inv.GetCompensate() {
+		id += "undo_"
+	}
+	id += strconv.FormatUint(uint64(inv.GetWork().GetAttempt()), 10)
 	signature, err := hook.Sign(id, now, body)
 	if err != nil {
 		return fmt.Errorf("sign the invocation: %w", err)

@@ -56,7 +56,7 @@ func (d *Dispatcher) attempt(ctx context.Context, c *call) (verdict answer.Verdi
 	if ctx.Err() != nil && a.Err != nil {
 		return answer.Verdict{}, 0, errCutShort
 	}
-	about := answer.Call{Async: c.async(), Now: time.Now()}
+	about := answer.Call{Async: c.async(), Compensates: c.inv.GetCompensate(), Now: time.Now()}
 	about.Repeated = a.DependsOnRepetition() && d.repeated(ctx, c)
 	verdict = answer.Classify(about, a)
 	d.metrics.calls[verdict.Class].Inc()

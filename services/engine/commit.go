@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/fault"
@@ -186,6 +185,3 @@ func (e *Engine) purge(ctx context.Context, flowID string, sequence uint64) erro
 	}
 	return nil
 }
-
-// isEnding reports whether a subject is that of an ending or of what follows it.
-func isEnding(kind subject.Kind) bool { return kind != subject.KindAdvanced }

@@ -76,7 +76,7 @@ func (p *partition) emitRepeats(ctx context.Context, j *job) error {
 func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, sequence uint64) error {
 	fx := j.entry.state.Effects(c)
 	for _, inv := range fx.Invocations {
-		future, err := p.e.invoke(ctx, inv)
+		future, err := p.e.invoke(ctx, inv, c.GetRevision())
 		if err != nil {
 			return err
 		}
@@ -89,11 +89,15 @@ func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, 
 	if fx.Ended {
 		p.dropTimer(j)
 	}
+	if fx.EndedLate {
+		return p.e.retireOverdue(ctx, j.entry.state)
+	}
 	return nil
 }
 
-// invoke publishes an invocation with its token.
-func (e *Engine) invoke(ctx context.Context, inv *sluicev1.Invocation) (jetstream.PubAckFuture, error) {
+// invoke publishes an invocation, which the commit of that revision asks for,
+// with its token.
+func (e *Engine) invoke(ctx context.Context, inv *sluicev1.Invocation, revision uint64) (jetstream.PubAckFuture, error) {
 	if inv.GetScript() != nil {
 		return e.invokeScript(ctx, inv)
 	}
@@ -105,7 +109,7 @@ func (e *Engine) invoke(ctx context.Context, inv *sluicev1.Invocation) (jetstrea
 		inv.WebhookUrl = e.webhookURL(inv)
 	}
 	subj := e.bus.Space.InvokeHTTP(w.GetStepId(), e.bus.Partition(inv.GetFlowId()), inv.GetFlowId())
-	return e.publishInvocation(ctx, subj, effectID("invoke", inv), inv)
+	return e.publishInvocation(ctx, subj, effectID(inv, revision), inv)
 }
 
 func (e *Engine) publishInvocation(ctx context.Context, subj, id string, inv *sluicev1.Invocation) (jetstream.PubAckFuture, error) {
@@ -123,16 +127,24 @@ func (e *Engine) publishInvocation(ctx context.Context, subj, id string, inv *sl
 }
 
 // effectID names an effect, so that the server drops a second one that comes
-// soon: kind, flow, run, step, item, generation, attempt and cause.
-func effectID(kind string, inv *sluicev1.Invocation) string {
-	w := inv.GetWork()
+// soon: kind, flow, run, step, item, generation, attempt and cause, which is the
+// revision of the commit that asks for it, and 0 for an invocation.
+func effectID(inv *sluicev1.Invocation, cause uint64) string {
+	kind, w := "compensate", inv.GetWork()
+	switch {
+	case inv.GetCompensate():
+	case inv.GetScript().GetPredicate():
+		kind, cause = "predicate", 0
+	default:
+		kind, cause = "invoke", 0
+	}
 	b := make([]byte, 0, 128)
 	b = append(b, kind...)
 	b = append(append(b, '/'), inv.GetFlowId()...)
 	b = strconv.AppendUint(append(b, '/'), w.GetRun(), 36)
 	b = append(append(b, '/'), w.GetStepId()...)
-	for _, n := range []uint32{w.GetItem(), w.GetGeneration(), w.GetAttempt(), 0} {
-		b = strconv.AppendUint(append(b, '/'), uint64(n), 10)
+	for _, n := range []uint64{uint64(w.GetItem()), uint64(w.GetGeneration()), uint64(w.GetAttempt()), cause} {
+		b = strconv.AppendUint(append(b, '/'), n, 10)
 	}
 	return string(b)
 }
@@ -150,7 +162,8 @@ func (e *Engine) webhookURL(inv *sluicev1.Invocation) string {
 // that fired is gone from its stream.
 func (p *partition) startTimer(ctx context.Context, j *job) error {
 	t, now := &j.entry.timer, p.e.clock.now()
-	lazy := j.due > now+farAhead
+	// The sweep is for flows that run.
+	lazy := j.due > now+farAhead && !j.entry.state.Final()
 	for _, c := range j.folding {
 		if !c.GetWake().GetScheduled() {
 			continue

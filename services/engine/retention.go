@@ -12,6 +12,7 @@ import (
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/flow"
 )
 
 // longestHold is how long an ending that is not old enough stays put back: less
@@ -54,8 +55,22 @@ func (e *Engine) retire(ctx context.Context, msg jetstream.Msg) error {
 	if err != nil {
 		return fmt.Errorf("read an ending of flow %s: %w", flowID, err)
 	}
+	return e.askToRetire(ctx, flowID, revision)
+}
+
+func (e *Engine) askToRetire(ctx context.Context, flowID string, revision uint64) error {
 	cmd := &sluicev1.Command{FlowId: flowID, Kind: &sluicev1.Command_RetireFlow{
 		RetireFlow: &sluicev1.RetireFlow{EndingRevision: revision},
 	}}
 	return e.bus.PublishCommand(ctx, subject.SourceEngine, cmd, nil) //nolint:wrapcheck // it says all
+}
+
+// retireOverdue asks to retire a flow that is deactivated later than it ended. If
+// its ending has grown old since, who asked then was refused; else retention will
+// come to it.
+func (e *Engine) retireOverdue(ctx context.Context, s *flow.State) error {
+	if e.clock.now()-s.Completed < int64(e.cfg.HistoryRetention) {
+		return nil
+	}
+	return e.askToRetire(ctx, s.ID, s.EndedRevision)
 }

@@ -67,12 +67,8 @@ func (s *scripts) leave(program string) {
 // invokeScript publishes a script that is to be run. It needs no token: no
 // webhook is waited for.
 func (e *Engine) invokeScript(ctx context.Context, inv *sluicev1.Invocation) (jetstream.PubAckFuture, error) {
-	kind := "invoke"
-	if inv.GetScript().GetPredicate() {
-		kind = "predicate"
-	}
 	subj := e.bus.Space.InvokeScript(inv.GetWork().GetStepId(), e.bus.Partition(inv.GetFlowId()), inv.GetFlowId())
-	return e.publishInvocation(ctx, subj, effectID(kind, inv), inv)
+	return e.publishInvocation(ctx, subj, effectID(inv, 0), inv)
 }
 
 // runScripts runs scripts until ctx ends, and those that it has for as long as

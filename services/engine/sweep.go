@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
 // sweepRate bounds how many flows a second a sweep looks at.
@@ -111,7 +114,8 @@ func (e *Engine) sweep(ctx context.Context, shard int) error {
 	}
 }
 
-// look wakes the flow of a commit unless it has ended or has its schedule.
+// look wakes the flow of a commit unless nothing of it can act any more or it has
+// its schedule.
 func (e *Engine) look(ctx context.Context, commitSubject string) error {
 	_, partition, flowID, err := e.bus.Space.ParseFlow(commitSubject)
 	if err != nil {
@@ -121,9 +125,8 @@ func (e *Engine) look(ctx context.Context, commitSubject string) error {
 	if err != nil || last == nil {
 		return err //nolint:wrapcheck // it says all
 	}
-	kind, _, _, err := e.bus.Space.ParseFlow(last.Subject)
-	if err != nil || isEnding(kind) {
-		return nil //nolint:nilerr // what is no commit is not woken
+	if deactivates(last.Data) {
+		return nil
 	}
 	var t timer
 	if err := e.readTimer(ctx, flowID, &t); err != nil {
@@ -135,4 +138,13 @@ func (e *Engine) look(ctx context.Context, commitSubject string) error {
 	}
 	e.metrics.timers.WithLabelValues("missed").Inc()
 	return e.bus.PublishCommand(ctx, subject.SourceEngine, wakeCommand(flowID, now, true), nil) //nolint:wrapcheck // it says all
+}
+
+// deactivates reports whether a flow's last commit says that nothing of it can act
+// any more. What is no commit is not woken either.
+func deactivates(data []byte) bool {
+	var c sluicev1.Commit
+	return proto.Unmarshal(data, &c) != nil || slices.ContainsFunc(c.GetEvents(), func(e *sluicev1.Event) bool {
+		return e.GetFlowDeactivated() != nil || e.GetFlowRetired() != nil
+	})
 }

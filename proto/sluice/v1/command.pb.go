@@ -605,7 +605,9 @@ type ReportCall struct {
 	Work    *WorkRef               `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
 	Outcome *Outcome               `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	// The answer's HTTP status, 0 when there was none.
-	HttpStatus    int32 `protobuf:"varint,3,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	HttpStatus int32 `protobuf:"varint,3,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	// True for a call that undoes a success; the attempt counts these.
+	Compensate    bool `protobuf:"varint,40,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -659,6 +661,13 @@ func (x *ReportCall) GetHttpStatus() int32 {
 		return x.HttpStatus
 	}
 	return 0
+}
+
+func (x *ReportCall) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
+	}
+	return false
 }
 
 // ScriptResult is what a script gave: the outcome of a script step's attempt, or the answer to a step's predicate.
@@ -1154,13 +1163,16 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\fCompleteWork\x12&\n" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12,\n" +
 	"\aoutcome\x18\x02 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\x12\x1c\n" +
-	"\tcontested\x18\x03 \x01(\bR\tcontested\"\x83\x01\n" +
+	"\tcontested\x18\x03 \x01(\bR\tcontested\"\xa3\x01\n" +
 	"\n" +
 	"ReportCall\x12&\n" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12,\n" +
 	"\aoutcome\x18\x02 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\x12\x1f\n" +
 	"\vhttp_status\x18\x03 \x01(\x05R\n" +
-	"httpStatus\"\x98\x01\n" +
+	"httpStatus\x12\x1e\n" +
+	"\n" +
+	"compensate\x18( \x01(\bR\n" +
+	"compensate\"\x98\x01\n" +
 	"\fScriptResult\x12&\n" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x1c\n" +
 	"\tpredicate\x18\x02 \x01(\bR\tpredicate\x12\x14\n" +

@@ -473,17 +473,14 @@ type Event_CompletionIgnored struct {
 }
 
 type Event_WorkCompensating struct {
-	// Not written by this release.
 	WorkCompensating *WorkCompensating `protobuf:"bytes,37,opt,name=work_compensating,json=workCompensating,proto3,oneof"`
 }
 
 type Event_WorkCompensated struct {
-	// Not written by this release.
 	WorkCompensated *WorkCompensated `protobuf:"bytes,38,opt,name=work_compensated,json=workCompensated,proto3,oneof"`
 }
 
 type Event_CompensationFailed struct {
-	// Not written by this release.
 	CompensationFailed *CompensationFailed `protobuf:"bytes,39,opt,name=compensation_failed,json=compensationFailed,proto3,oneof"`
 }
 
@@ -1866,9 +1863,18 @@ func (x *CompletionIgnored) GetDead() bool {
 	return false
 }
 
-// WorkCompensating says that a success is being undone.
+// WorkCompensating says that a success is being undone: a call of the step's compensate URL follows. Its attempt counts these calls from 1, as does
+// that of the events about it: work_compensated, compensation_failed, and work_timed_out, work_not_completed and retry_scheduled of a work item
+// that is being compensated.
 type WorkCompensating struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the call counts as not completed if nobody said what came of it, in Unix nanoseconds.
+	DeadlineNs int64 `protobuf:"varint,1,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	// How the flow will end once all that succeeded is compensated: from here on nothing else starts. Only in the event that decides it.
+	Ending FlowStatus `protobuf:"varint,2,opt,name=ending,proto3,enum=sluice.v1.FlowStatus" json:"ending,omitempty"`
+	// Why it will end so, and who asked for it.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1901,6 +1907,34 @@ func (x *WorkCompensating) ProtoReflect() protoreflect.Message {
 // Deprecated: Use WorkCompensating.ProtoReflect.Descriptor instead.
 func (*WorkCompensating) Descriptor() ([]byte, []int) {
 	return file_sluice_v1_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *WorkCompensating) GetDeadlineNs() int64 {
+	if x != nil {
+		return x.DeadlineNs
+	}
+	return 0
+}
+
+func (x *WorkCompensating) GetEnding() FlowStatus {
+	if x != nil {
+		return x.Ending
+	}
+	return FlowStatus_FLOW_STATUS_UNSPECIFIED
+}
+
+func (x *WorkCompensating) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WorkCompensating) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
 }
 
 // WorkCompensated says that a success was undone.
@@ -1940,7 +1974,7 @@ func (*WorkCompensated) Descriptor() ([]byte, []int) {
 	return file_sluice_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
-// CompensationFailed says that a success could not be undone.
+// CompensationFailed says that a success could not be undone, and that nobody tries any more.
 type CompensationFailed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
@@ -1989,7 +2023,7 @@ var File_sluice_v1_event_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15sluice/v1/event.proto\x12\tsluice.v1\"\xdb\x0e\n" +
+	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x18sluice/v1/snapshot.proto\"\xdb\x0e\n" +
 	"\x05Event\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
 	"\x04item\x18\x02 \x01(\rH\x01R\x04item\x88\x01\x01\x12\x14\n" +
@@ -2145,8 +2179,13 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x18\n" +
 	"\aoutcome\x18\x03 \x01(\tR\aoutcome\x12\x12\n" +
-	"\x04dead\x18\x04 \x01(\bR\x04dead\"\x12\n" +
-	"\x10WorkCompensating\"\x11\n" +
+	"\x04dead\x18\x04 \x01(\bR\x04dead\"\x8a\x01\n" +
+	"\x10WorkCompensating\x12\x1f\n" +
+	"\vdeadline_ns\x18\x01 \x01(\x03R\n" +
+	"deadlineNs\x12-\n" +
+	"\x06ending\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06ending\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\x11\n" +
 	"\x0fWorkCompensated\"*\n" +
 	"\x12CompensationFailed\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05errorB7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
@@ -2200,6 +2239,7 @@ var file_sluice_v1_event_proto_goTypes = []any{
 	nil,                        // 32: sluice.v1.StepCompleted.OutputsEntry
 	nil,                        // 33: sluice.v1.WorkStarted.InputsEntry
 	nil,                        // 34: sluice.v1.WorkSucceeded.OutputsEntry
+	(FlowStatus)(0),            // 35: sluice.v1.FlowStatus
 }
 var file_sluice_v1_event_proto_depIdxs = []int32{
 	1,  // 0: sluice.v1.Event.flow_started:type_name -> sluice.v1.FlowStarted
@@ -2236,11 +2276,12 @@ var file_sluice_v1_event_proto_depIdxs = []int32{
 	32, // 31: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
 	33, // 32: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
 	34, // 33: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	35, // 34: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_event_proto_init() }
@@ -2248,6 +2289,7 @@ func file_sluice_v1_event_proto_init() {
 	if File_sluice_v1_event_proto != nil {
 		return
 	}
+	file_sluice_v1_snapshot_proto_init()
 	file_sluice_v1_event_proto_msgTypes[0].OneofWrappers = []any{
 		(*Event_FlowStarted)(nil),
 		(*Event_FlowCompleted)(nil),

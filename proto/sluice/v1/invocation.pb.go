@@ -84,7 +84,8 @@ func (x *ScriptCall) GetPredicate() bool {
 	return false
 }
 
-// Invocation asks the dispatcher to call a step's endpoint for one attempt, or an engine to run a script. At least once: a repeat carries the same token and attempt.
+// Invocation asks the dispatcher to call a step's endpoint for one attempt, or the URL that undoes a success, or an engine to run a script. At least
+// once: a repeat carries the same token and attempt.
 type Invocation struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	FlowId string                 `protobuf:"bytes,1,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
@@ -108,7 +109,11 @@ type Invocation struct {
 	RegistryRevision uint64 `protobuf:"varint,13,opt,name=registry_revision,json=registryRevision,proto3" json:"registry_revision,omitempty"`
 	HasCredentials   bool   `protobuf:"varint,14,opt,name=has_credentials,json=hasCredentials,proto3" json:"has_credentials,omitempty"`
 	// Present when a script is to be run; there is then no token.
-	Script        *ScriptCall `protobuf:"bytes,15,opt,name=script,proto3" json:"script,omitempty"`
+	Script *ScriptCall `protobuf:"bytes,15,opt,name=script,proto3" json:"script,omitempty"`
+	// True for a call that undoes a success: the endpoint is the step's compensate URL, and the attempt counts these calls.
+	Compensate bool `protobuf:"varint,40,opt,name=compensate,proto3" json:"compensate,omitempty"`
+	// What the work item gave: output name to JSON value; only where it is undone.
+	Outputs       map[string][]byte `protobuf:"bytes,41,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -248,6 +253,20 @@ func (x *Invocation) GetScript() *ScriptCall {
 	return nil
 }
 
+func (x *Invocation) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
+	}
+	return false
+}
+
+func (x *Invocation) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
 var File_sluice_v1_invocation_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_invocation_proto_rawDesc = "" +
@@ -257,7 +276,7 @@ const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"ScriptCall\x12)\n" +
 	"\x06script\x18\x01 \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1c\n" +
-	"\tpredicate\x18\x03 \x01(\bR\tpredicate\"\xe5\x05\n" +
+	"\tpredicate\x18\x03 \x01(\bR\tpredicate\"\xff\x06\n" +
 	"\n" +
 	"Invocation\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
@@ -277,13 +296,20 @@ const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\x0eparent_step_id\x18\f \x01(\tR\fparentStepId\x12+\n" +
 	"\x11registry_revision\x18\r \x01(\x04R\x10registryRevision\x12'\n" +
 	"\x0fhas_credentials\x18\x0e \x01(\bR\x0ehasCredentials\x12-\n" +
-	"\x06script\x18\x0f \x01(\v2\x15.sluice.v1.ScriptCallR\x06script\x1a<\n" +
+	"\x06script\x18\x0f \x01(\v2\x15.sluice.v1.ScriptCallR\x06script\x12\x1e\n" +
+	"\n" +
+	"compensate\x18( \x01(\bR\n" +
+	"compensate\x12<\n" +
+	"\aoutputs\x18) \x03(\v2\".sluice.v1.Invocation.OutputsEntryR\aoutputs\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
 
 var (
 	file_sluice_v1_invocation_proto_rawDescOnce sync.Once
@@ -297,28 +323,30 @@ func file_sluice_v1_invocation_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_invocation_proto_rawDescData
 }
 
-var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_sluice_v1_invocation_proto_goTypes = []any{
 	(*ScriptCall)(nil), // 0: sluice.v1.ScriptCall
 	(*Invocation)(nil), // 1: sluice.v1.Invocation
 	nil,                // 2: sluice.v1.Invocation.ArgumentsEntry
 	nil,                // 3: sluice.v1.Invocation.LabelsEntry
-	(*Script)(nil),     // 4: sluice.v1.Script
-	(*WorkRef)(nil),    // 5: sluice.v1.WorkRef
-	(StepType)(0),      // 6: sluice.v1.StepType
+	nil,                // 4: sluice.v1.Invocation.OutputsEntry
+	(*Script)(nil),     // 5: sluice.v1.Script
+	(*WorkRef)(nil),    // 6: sluice.v1.WorkRef
+	(StepType)(0),      // 7: sluice.v1.StepType
 }
 var file_sluice_v1_invocation_proto_depIdxs = []int32{
-	4, // 0: sluice.v1.ScriptCall.script:type_name -> sluice.v1.Script
-	5, // 1: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
-	6, // 2: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
+	5, // 0: sluice.v1.ScriptCall.script:type_name -> sluice.v1.Script
+	6, // 1: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
+	7, // 2: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
 	2, // 3: sluice.v1.Invocation.arguments:type_name -> sluice.v1.Invocation.ArgumentsEntry
 	3, // 4: sluice.v1.Invocation.labels:type_name -> sluice.v1.Invocation.LabelsEntry
 	0, // 5: sluice.v1.Invocation.script:type_name -> sluice.v1.ScriptCall
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 6: sluice.v1.Invocation.outputs:type_name -> sluice.v1.Invocation.OutputsEntry
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_invocation_proto_init() }
@@ -334,7 +362,7 @@ func file_sluice_v1_invocation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_invocation_proto_rawDesc), len(file_sluice_v1_invocation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

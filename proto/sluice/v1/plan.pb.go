@@ -426,7 +426,7 @@ type PlannedStep struct {
 	Definition []byte `protobuf:"bytes,9,opt,name=definition,proto3" json:"definition,omitempty"`
 	// True when a success may be taken from the memo cache. Not used by this release.
 	Memoizable bool `protobuf:"varint,10,opt,name=memoizable,proto3" json:"memoizable,omitempty"`
-	// Absolute URL that undoes a success, or empty. Not used by this release.
+	// Absolute URL that undoes a success, or empty.
 	Compensate string `protobuf:"bytes,11,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	// What a script step runs; absent for others.
 	Script *Script `protobuf:"bytes,12,opt,name=script,proto3" json:"script,omitempty"`

@@ -147,14 +147,11 @@ const (
 	WorkStatus_WORK_STATUS_PENDING     WorkStatus = 1
 	WorkStatus_WORK_STATUS_ACTIVE      WorkStatus = 2
 	// The last attempt came to nothing; the next one has its time.
-	WorkStatus_WORK_STATUS_NOT_COMPLETED WorkStatus = 3
-	WorkStatus_WORK_STATUS_SUCCEEDED     WorkStatus = 4
-	WorkStatus_WORK_STATUS_FAILED        WorkStatus = 5
-	// Not used by this release.
-	WorkStatus_WORK_STATUS_COMPENSATING WorkStatus = 6
-	// Not used by this release.
-	WorkStatus_WORK_STATUS_COMPENSATED WorkStatus = 7
-	// Not used by this release.
+	WorkStatus_WORK_STATUS_NOT_COMPLETED       WorkStatus = 3
+	WorkStatus_WORK_STATUS_SUCCEEDED           WorkStatus = 4
+	WorkStatus_WORK_STATUS_FAILED              WorkStatus = 5
+	WorkStatus_WORK_STATUS_COMPENSATING        WorkStatus = 6
+	WorkStatus_WORK_STATUS_COMPENSATED         WorkStatus = 7
 	WorkStatus_WORK_STATUS_COMPENSATION_FAILED WorkStatus = 8
 )
 
@@ -321,7 +318,9 @@ type Snapshot struct {
 	// When the commit that set the floor was decided, in Unix nanoseconds.
 	FloorTimeNs int64 `protobuf:"varint,23,opt,name=floor_time_ns,json=floorTimeNs,proto3" json:"floor_time_ns,omitempty"`
 	// The completions that were ignored of work items that did not exist, 16 at most.
-	Strays        []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
+	Strays []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
+	// Present once the flow's ending is decided.
+	Ending        *EndingState `protobuf:"bytes,40,opt,name=ending,proto3" json:"ending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +523,84 @@ func (x *Snapshot) GetStrays() []*StrayCompletion {
 	return nil
 }
 
+func (x *Snapshot) GetEnding() *EndingState {
+	if x != nil {
+		return x.Ending
+	}
+	return nil
+}
+
+// EndingState is how a flow will end once what succeeded is compensated.
+type EndingState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unspecified where nothing had to be compensated before the flow ended.
+	Status FlowStatus `protobuf:"varint,1,opt,name=status,proto3,enum=sluice.v1.FlowStatus" json:"status,omitempty"`
+	Reason string     `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	By     string     `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// When that was decided, in Unix nanoseconds.
+	DecidedNs     int64 `protobuf:"varint,4,opt,name=decided_ns,json=decidedNs,proto3" json:"decided_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndingState) Reset() {
+	*x = EndingState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndingState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndingState) ProtoMessage() {}
+
+func (x *EndingState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndingState.ProtoReflect.Descriptor instead.
+func (*EndingState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EndingState) GetStatus() FlowStatus {
+	if x != nil {
+		return x.Status
+	}
+	return FlowStatus_FLOW_STATUS_UNSPECIFIED
+}
+
+func (x *EndingState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *EndingState) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *EndingState) GetDecidedNs() int64 {
+	if x != nil {
+		return x.DecidedNs
+	}
+	return 0
+}
+
 // AttributeState is an attribute that has its value.
 type AttributeState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -537,7 +614,7 @@ type AttributeState struct {
 
 func (x *AttributeState) Reset() {
 	*x = AttributeState{}
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[2]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +626,7 @@ func (x *AttributeState) String() string {
 func (*AttributeState) ProtoMessage() {}
 
 func (x *AttributeState) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[2]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +639,7 @@ func (x *AttributeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttributeState.ProtoReflect.Descriptor instead.
 func (*AttributeState) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{2}
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AttributeState) GetName() string {
@@ -611,7 +688,7 @@ type StepState struct {
 
 func (x *StepState) Reset() {
 	*x = StepState{}
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[3]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +700,7 @@ func (x *StepState) String() string {
 func (*StepState) ProtoMessage() {}
 
 func (x *StepState) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[3]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +713,7 @@ func (x *StepState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepState.ProtoReflect.Descriptor instead.
 func (*StepState) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{3}
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StepState) GetStatus() StepStatus {
@@ -744,13 +821,17 @@ type WorkState struct {
 	NotCompleted []*IgnoredCompletion `protobuf:"bytes,15,rep,name=not_completed,json=notCompleted,proto3" json:"not_completed,omitempty"`
 	// When the attempt that runs ends if no heartbeat came until then; 0 means that none is asked for.
 	HeartbeatDeadlineNs int64 `protobuf:"varint,20,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Place of its success among those of the flow that can be compensated, from 1; 0 where it is none of them.
+	SuccessOrder uint32 `protobuf:"varint,40,opt,name=success_order,json=successOrder,proto3" json:"success_order,omitempty"`
+	// Present once the success is being undone.
+	Compensation  *CompensationState `protobuf:"bytes,41,opt,name=compensation,proto3" json:"compensation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkState) Reset() {
 	*x = WorkState{}
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[4]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +843,7 @@ func (x *WorkState) String() string {
 func (*WorkState) ProtoMessage() {}
 
 func (x *WorkState) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[4]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +856,7 @@ func (x *WorkState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkState.ProtoReflect.Descriptor instead.
 func (*WorkState) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkState) GetStatus() WorkStatus {
@@ -890,6 +971,118 @@ func (x *WorkState) GetHeartbeatDeadlineNs() int64 {
 	return 0
 }
 
+func (x *WorkState) GetSuccessOrder() uint32 {
+	if x != nil {
+		return x.SuccessOrder
+	}
+	return 0
+}
+
+func (x *WorkState) GetCompensation() *CompensationState {
+	if x != nil {
+		return x.Compensation
+	}
+	return nil
+}
+
+// CompensationState is where a work item is in being undone.
+type CompensationState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the calls from 1.
+	Attempt    uint32 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	RetryCount uint32 `protobuf:"varint,2,opt,name=retry_count,json=retryCount,proto3" json:"retry_count,omitempty"`
+	// Unix nanoseconds; 0 when it has not come to that.
+	StartedNs   int64 `protobuf:"varint,3,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`
+	CompletedNs int64 `protobuf:"varint,4,opt,name=completed_ns,json=completedNs,proto3" json:"completed_ns,omitempty"`
+	// When the call that is under way times out; 0 when none is.
+	DeadlineNs int64 `protobuf:"varint,5,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	// When the next call is made; 0 when none is due.
+	NextRetryNs int64 `protobuf:"varint,6,opt,name=next_retry_ns,json=nextRetryNs,proto3" json:"next_retry_ns,omitempty"`
+	// What the last call came to.
+	Error         string `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompensationState) Reset() {
+	*x = CompensationState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompensationState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompensationState) ProtoMessage() {}
+
+func (x *CompensationState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompensationState.ProtoReflect.Descriptor instead.
+func (*CompensationState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CompensationState) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *CompensationState) GetRetryCount() uint32 {
+	if x != nil {
+		return x.RetryCount
+	}
+	return 0
+}
+
+func (x *CompensationState) GetStartedNs() int64 {
+	if x != nil {
+		return x.StartedNs
+	}
+	return 0
+}
+
+func (x *CompensationState) GetCompletedNs() int64 {
+	if x != nil {
+		return x.CompletedNs
+	}
+	return 0
+}
+
+func (x *CompensationState) GetDeadlineNs() int64 {
+	if x != nil {
+		return x.DeadlineNs
+	}
+	return 0
+}
+
+func (x *CompensationState) GetNextRetryNs() int64 {
+	if x != nil {
+		return x.NextRetryNs
+	}
+	return 0
+}
+
+func (x *CompensationState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // IgnoredCompletion is a completion that must not be written down twice.
 type IgnoredCompletion struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -903,7 +1096,7 @@ type IgnoredCompletion struct {
 
 func (x *IgnoredCompletion) Reset() {
 	*x = IgnoredCompletion{}
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[5]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1108,7 @@ func (x *IgnoredCompletion) String() string {
 func (*IgnoredCompletion) ProtoMessage() {}
 
 func (x *IgnoredCompletion) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[5]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1121,7 @@ func (x *IgnoredCompletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IgnoredCompletion.ProtoReflect.Descriptor instead.
 func (*IgnoredCompletion) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *IgnoredCompletion) GetDigest() []byte {
@@ -966,7 +1159,7 @@ type StrayCompletion struct {
 
 func (x *StrayCompletion) Reset() {
 	*x = StrayCompletion{}
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1171,7 @@ func (x *StrayCompletion) String() string {
 func (*StrayCompletion) ProtoMessage() {}
 
 func (x *StrayCompletion) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_snapshot_proto_msgTypes[6]
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1184,7 @@ func (x *StrayCompletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StrayCompletion.ProtoReflect.Descriptor instead.
 func (*StrayCompletion) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StrayCompletion) GetStepId() string {
@@ -1038,7 +1231,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\x9f\a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xcf\a\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1069,10 +1262,17 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\aretired\x18\x15 \x01(\bR\aretired\x12%\n" +
 	"\x0eended_revision\x18\x16 \x01(\x04R\rendedRevision\x12\"\n" +
 	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x122\n" +
-	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x1a9\n" +
+	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x12.\n" +
+	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"S\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
+	"\vEndingState\x12-\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1d\n" +
+	"\n" +
+	"decided_ns\x18\x04 \x01(\x03R\tdecidedNs\"S\n" +
 	"\x0eAttributeState\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value\x12\x17\n" +
@@ -1095,7 +1295,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xfd\x05\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xe4\x06\n" +
 	"\tWorkState\x12-\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x15.sluice.v1.WorkStatusR\x06status\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x18\n" +
@@ -1118,13 +1318,26 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\aignored\x18\r \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\aignored\x128\n" +
 	"\x06inputs\x18\x0e \x03(\v2 .sluice.v1.WorkState.InputsEntryR\x06inputs\x12A\n" +
 	"\rnot_completed\x18\x0f \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\fnotCompleted\x122\n" +
-	"\x15heartbeat_deadline_ns\x18\x14 \x01(\x03R\x13heartbeatDeadlineNs\x1a:\n" +
+	"\x15heartbeat_deadline_ns\x18\x14 \x01(\x03R\x13heartbeatDeadlineNs\x12#\n" +
+	"\rsuccess_order\x18( \x01(\rR\fsuccessOrder\x12@\n" +
+	"\fcompensation\x18) \x01(\v2\x1c.sluice.v1.CompensationStateR\fcompensation\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\x11CompensationState\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x1f\n" +
+	"\vretry_count\x18\x02 \x01(\rR\n" +
+	"retryCount\x12\x1d\n" +
+	"\n" +
+	"started_ns\x18\x03 \x01(\x03R\tstartedNs\x12!\n" +
+	"\fcompleted_ns\x18\x04 \x01(\x03R\vcompletedNs\x12\x1f\n" +
+	"\vdeadline_ns\x18\x05 \x01(\x03R\n" +
+	"deadlineNs\x12\"\n" +
+	"\rnext_retry_ns\x18\x06 \x01(\x03R\vnextRetryNs\x12\x14\n" +
+	"\x05error\x18\a \x01(\tR\x05error\"Y\n" +
 	"\x11IgnoredCompletion\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
@@ -1178,45 +1391,50 @@ func file_sluice_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sluice_v1_snapshot_proto_goTypes = []any{
 	(FlowStatus)(0),           // 0: sluice.v1.FlowStatus
 	(StepStatus)(0),           // 1: sluice.v1.StepStatus
 	(WorkStatus)(0),           // 2: sluice.v1.WorkStatus
 	(*FoldedCommand)(nil),     // 3: sluice.v1.FoldedCommand
 	(*Snapshot)(nil),          // 4: sluice.v1.Snapshot
-	(*AttributeState)(nil),    // 5: sluice.v1.AttributeState
-	(*StepState)(nil),         // 6: sluice.v1.StepState
-	(*WorkState)(nil),         // 7: sluice.v1.WorkState
-	(*IgnoredCompletion)(nil), // 8: sluice.v1.IgnoredCompletion
-	(*StrayCompletion)(nil),   // 9: sluice.v1.StrayCompletion
-	nil,                       // 10: sluice.v1.Snapshot.LabelsEntry
-	nil,                       // 11: sluice.v1.StepState.InputsEntry
-	nil,                       // 12: sluice.v1.StepState.OutputsEntry
-	nil,                       // 13: sluice.v1.WorkState.OutputsEntry
-	nil,                       // 14: sluice.v1.WorkState.InputsEntry
+	(*EndingState)(nil),       // 5: sluice.v1.EndingState
+	(*AttributeState)(nil),    // 6: sluice.v1.AttributeState
+	(*StepState)(nil),         // 7: sluice.v1.StepState
+	(*WorkState)(nil),         // 8: sluice.v1.WorkState
+	(*CompensationState)(nil), // 9: sluice.v1.CompensationState
+	(*IgnoredCompletion)(nil), // 10: sluice.v1.IgnoredCompletion
+	(*StrayCompletion)(nil),   // 11: sluice.v1.StrayCompletion
+	nil,                       // 12: sluice.v1.Snapshot.LabelsEntry
+	nil,                       // 13: sluice.v1.StepState.InputsEntry
+	nil,                       // 14: sluice.v1.StepState.OutputsEntry
+	nil,                       // 15: sluice.v1.WorkState.OutputsEntry
+	nil,                       // 16: sluice.v1.WorkState.InputsEntry
 }
 var file_sluice_v1_snapshot_proto_depIdxs = []int32{
 	0,  // 0: sluice.v1.Snapshot.status:type_name -> sluice.v1.FlowStatus
-	10, // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
-	5,  // 2: sluice.v1.Snapshot.attributes:type_name -> sluice.v1.AttributeState
-	6,  // 3: sluice.v1.Snapshot.steps:type_name -> sluice.v1.StepState
+	12, // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
+	6,  // 2: sluice.v1.Snapshot.attributes:type_name -> sluice.v1.AttributeState
+	7,  // 3: sluice.v1.Snapshot.steps:type_name -> sluice.v1.StepState
 	3,  // 4: sluice.v1.Snapshot.folded:type_name -> sluice.v1.FoldedCommand
-	9,  // 5: sluice.v1.Snapshot.strays:type_name -> sluice.v1.StrayCompletion
-	1,  // 6: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
-	11, // 7: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
-	12, // 8: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
-	7,  // 9: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
-	2,  // 10: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
-	13, // 11: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
-	8,  // 12: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
-	14, // 13: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
-	8,  // 14: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 5: sluice.v1.Snapshot.strays:type_name -> sluice.v1.StrayCompletion
+	5,  // 6: sluice.v1.Snapshot.ending:type_name -> sluice.v1.EndingState
+	0,  // 7: sluice.v1.EndingState.status:type_name -> sluice.v1.FlowStatus
+	1,  // 8: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
+	13, // 9: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
+	14, // 10: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
+	8,  // 11: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
+	2,  // 12: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
+	15, // 13: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
+	10, // 14: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
+	16, // 15: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
+	10, // 16: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
+	9,  // 17: sluice.v1.WorkState.compensation:type_name -> sluice.v1.CompensationState
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_snapshot_proto_init() }
@@ -1230,7 +1448,7 @@ func file_sluice_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_snapshot_proto_rawDesc), len(file_sluice_v1_snapshot_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,7 +42,7 @@ func (d *deadlines) Pop() any {
 
 // arm remembers the deadline that the work item has now.
 func (s *State) arm(step, item int) {
-	if at := s.Steps[step].Items[item].due(); at != 0 {
+	if at := s.due(step, item); at != 0 {
 		s.push(deadline{at: at, step: step, item: item})
 	}
 }
@@ -64,6 +64,15 @@ func (s *State) until(step int, started int64) int64 {
 	return started + saturating(limit, millisecond)
 }
 
+// due returns when the work item needs attention without anybody's message, or
+// 0 for never.
+func (s *State) due(step, item int) int64 {
+	if s.over() {
+		return s.lateDue(step, item)
+	}
+	return s.Steps[step].Items[item].due()
+}
+
 // push adds d and, once stale entries outnumber what can be live, starts over,
 // so that a work item that is retried for ever does not grow the heap.
 func (s *State) push(d deadline) {
@@ -83,25 +92,23 @@ func (s *State) liveDeadlines() int {
 	return n
 }
 
-// rebuildDeadlines makes the heap of a state that was restored.
+// rebuildDeadlines makes the heap of a state that was restored, or whose ending
+// is decided.
 func (s *State) rebuildDeadlines() {
 	s.deadlines = s.deadlines[:0]
-	if s.Final() {
-		return
-	}
-	if s.Deadline != 0 {
+	if s.Deadline != 0 && !s.over() {
 		s.deadlines = append(s.deadlines, deadline{at: s.Deadline, step: flowDeadline})
 	}
 	for i := range s.Steps {
-		if s.Steps[i].final() {
+		if s.Steps[i].final() && !s.over() {
 			continue
 		}
 		for j := range s.Steps[i].Items {
 			it := &s.Steps[i].Items[j]
-			if at := it.due(); at != 0 {
+			if at := s.due(i, j); at != 0 {
 				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j})
 			}
-			if at := s.until(i, it.Started); at != 0 && it.open() {
+			if at := s.until(i, it.Started); at != 0 && it.open() && !s.over() {
 				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j, whole: true})
 			}
 		}
@@ -113,7 +120,7 @@ func (s *State) rebuildDeadlines() {
 func (s *State) earliest() (deadline, bool) {
 	for len(s.deadlines) > 0 {
 		d := s.deadlines[0]
-		if !s.Final() && s.stands(d) {
+		if s.stands(d) {
 			return d, true
 		}
 		heap.Pop(&s.deadlines)
@@ -123,13 +130,13 @@ func (s *State) earliest() (deadline, bool) {
 
 func (s *State) stands(d deadline) bool {
 	if d.step == flowDeadline {
-		return d.at == s.Deadline
+		return d.at == s.Deadline && !s.over()
 	}
 	it := &s.Steps[d.step].Items[d.item]
 	if d.whole {
-		return it.open() && s.until(d.step, it.Started) == d.at
+		return !s.over() && it.open() && s.until(d.step, it.Started) == d.at
 	}
-	return it.due() == d.at
+	return s.due(d.step, d.item) == d.at
 }
 
 // NextDeadline returns the earliest moment, in Unix nanoseconds, at which the

@@ -1,8 +1,6 @@
 package flow
 
 import (
-	"encoding/json"
-
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -18,8 +16,12 @@ type Effects struct {
 	Marks []Mark
 	// Timer is the flow's earliest deadline in Unix nanoseconds; 0 means none.
 	Timer int64
-	// Ended is true when the commit ended the flow: its timer goes.
+	// Ended is true when the commit ended the flow and nothing of it can act any
+	// more: its timer goes.
 	Ended bool
+	// EndedLate is true when that comes later than the flow's ending. Who asked
+	// to retire it in between has to ask again.
+	EndedLate bool
 	// Retired is true when the history up to and with the commit is to be purged.
 	Retired bool
 }
@@ -51,6 +53,7 @@ type Mark struct {
 // the commit's events and the state now, which may be past c.
 func (s *State) Effects(c *sluicev1.Commit) Effects {
 	var fx Effects
+	ending, closing := false, false
 	for _, e := range c.GetEvents() {
 		switch e.GetKind().(type) {
 		case *sluicev1.Event_WorkStarted:
@@ -62,8 +65,14 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 				fx.Invocations = append(fx.Invocations, inv)
 			}
 		case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
-			fx.Ended = true
-			fx.Marks = append(fx.Marks, s.closeOpen()...)
+			ending, closing = true, true
+		case *sluicev1.Event_FlowDeactivated:
+			fx.Ended, fx.EndedLate = true, !ending
+		case *sluicev1.Event_WorkCompensating:
+			closing = closing || e.GetWorkCompensating().GetEnding() != sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED
+			if inv := s.compensationCall(e); inv != nil {
+				fx.Invocations = append(fx.Invocations, inv)
+			}
 		case *sluicev1.Event_FlowRetired:
 			fx.Retired = true
 		default:
@@ -71,6 +80,9 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 				fx.Marks = append(fx.Marks, mark)
 			}
 		}
+	}
+	if closing {
+		fx.Marks = append(fx.Marks, s.closeOpen()...)
 	}
 	fx.Timer, _ = s.NextDeadline()
 	return fx
@@ -80,18 +92,24 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 // over by now.
 func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 	i, it := s.item(e.GetStepId(), e.GetItem())
-	if it == nil || s.Final() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
+	if it == nil || s.over() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
 		it.Attempt != e.GetAttempt() || it.Generation != e.GetGeneration() {
 		return nil
 	}
-	st, def := &s.Steps[i], s.Plan.Steps[i].Proto
+	return s.call(i, int(e.GetItem()))
+}
+
+// call is an invocation of a work item's attempt.
+func (s *State) call(i, j int) *sluicev1.Invocation {
+	it, def := &s.Steps[i].Items[j], s.Plan.Steps[i].Proto
 	inv := &sluicev1.Invocation{
 		FlowId: s.ID,
 		Work: &sluicev1.WorkRef{
-			Run: s.Run, StepId: e.GetStepId(), Item: e.GetItem(), Generation: it.Generation, Attempt: it.Attempt,
+			Run: s.Run, StepId: def.GetId(), Item: uint32(j), //nolint:gosec // a step has far fewer than 2^32 work items
+			Generation: it.Generation, Attempt: it.Attempt,
 		},
 		Type:             def.GetType(),
-		Arguments:        arguments(st.Inputs, it.Inputs),
+		Arguments:        bytesOf(s.inputsOf(i, j)),
 		Endpoint:         def.GetEndpoint(),
 		CallTimeoutMs:    def.GetCallTimeoutMs(),
 		DeadlineNs:       it.Deadline,
@@ -105,19 +123,6 @@ func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 		inv.Script = s.script(i, def.GetScript(), false)
 	}
 	return inv
-}
-
-// arguments are a step's inputs as an invocation carries them, with those of the
-// work item in place of the step's.
-func arguments(step, item map[string]json.RawMessage) map[string][]byte {
-	all := make(map[string][]byte, len(step))
-	for name, value := range step {
-		all[name] = value
-	}
-	for name, value := range item {
-		all[name] = value
-	}
-	return all
 }
 
 // mark returns what Redis should be told after an event of a work item.
@@ -135,7 +140,7 @@ func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 	case *sluicev1.Event_WorkFailed, *sluicev1.Event_CompletionIgnored:
 	case *sluicev1.Event_RetryScheduled:
 		m.Kind, m.Attempt = Superseded, e.GetAttempt()
-		return m, true
+		return m, it.Compensation == nil
 	case *sluicev1.Event_WorkNotCompleted, *sluicev1.Event_WorkTimedOut:
 		// Where no retry follows before the work item's deadline.
 		m.Kind, m.Attempt = Superseded, e.GetAttempt()
@@ -143,16 +148,16 @@ func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 	default:
 		return Mark{}, false
 	}
-	return s.standing(m, it, e.GetGeneration())
+	return s.standing(m, i, it, e.GetGeneration())
 }
 
 // standing completes a mark with what has become of a work item's token, and
 // reports false while it is open.
-func (s *State) standing(m Mark, it *Item, generation uint32) (Mark, bool) {
+func (s *State) standing(m Mark, i int, it *Item, generation uint32) (Mark, bool) {
 	switch {
 	case len(it.digest) > 0 && it.Generation == generation:
-		m.Kind, m.Digest, m.Success = Decided, it.digest, it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED
-	case it.final() || s.Final() || it.Generation != generation:
+		m.Kind, m.Digest, m.Success = Decided, it.digest, it.succeeded()
+	case it.final() || s.over() && !s.accepts(i) || it.Generation != generation:
 		m.Kind = Closed
 	default:
 		return Mark{}, false
@@ -167,13 +172,17 @@ func (s *State) Standing(work *sluicev1.WorkRef) (Mark, bool) {
 	if it == nil || work.GetRun() != s.Run {
 		return Mark{}, false
 	}
-	return s.standing(Mark{Claims: s.claims(i, work.GetItem(), work.GetGeneration())}, it, work.GetGeneration())
+	return s.standing(Mark{Claims: s.claims(i, work.GetItem(), work.GetGeneration())}, i, it, work.GetGeneration())
 }
 
-// closeOpen closes the tokens that were handed out and have no outcome.
+// closeOpen closes the tokens that were handed out and have no outcome, but for
+// those whose success would have to be compensated.
 func (s *State) closeOpen() []Mark {
 	var marks []Mark
 	for i := range s.Steps {
+		if s.accepts(i) {
+			continue
+		}
 		for j := range s.Steps[i].Items {
 			if it := &s.Steps[i].Items[j]; it.Attempt > 0 && !it.final() {
 				marks = append(marks, Mark{

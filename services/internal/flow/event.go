@@ -97,7 +97,10 @@ func (s *State) applyFlow(e *sluicev1.Event, at int64) error {
 func (s *State) finish(status sluicev1.FlowStatus, reason string, at int64) {
 	s.Status, s.Error, s.Completed = status, reason, at
 	s.EndedRevision = s.Revision + 1
-	s.deadlines = nil
+	if !s.over() {
+		s.Ending.At = at
+	}
+	s.rebuildDeadlines()
 }
 
 func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) error {

@@ -8,6 +8,9 @@ import (
 
 // applyWork changes one work item, its step's counters and its deadline.
 func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64) error {
+	if mine, err := s.applyCompensation(i, j, e, at); mine {
+		return err
+	}
 	st, it := &s.Steps[i], &s.Steps[i].Items[j]
 	switch k := e.GetKind().(type) {
 	case *sluicev1.Event_WorkStarted:
@@ -19,12 +22,14 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 		}
 		it.Outputs = outputs
 		st.settle(it, sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED, k.WorkSucceeded.GetDigest(), at)
+		s.succeeded(i, j)
 	case *sluicev1.Event_WorkFailed:
 		it.Error = k.WorkFailed.GetError()
 		st.failed++
 		st.settle(it, sluicev1.WorkStatus_WORK_STATUS_FAILED, k.WorkFailed.GetDigest(), at)
 	case *sluicev1.Event_WorkNotCompleted:
 		it.notCompletedBy(k.WorkNotCompleted.GetError())
+		s.arm(i, j)
 		if digest := k.WorkNotCompleted.GetDigest(); len(digest) > 0 {
 			if len(it.notCompleted) == maxSeen {
 				it.notCompleted = it.notCompleted[1:]
@@ -33,6 +38,7 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 		}
 	case *sluicev1.Event_WorkTimedOut:
 		it.notCompletedBy(timedOut(k.WorkTimedOut.GetLimit()))
+		s.arm(i, j)
 	case *sluicev1.Event_RetryScheduled:
 		it.NextRetry = k.RetryScheduled.GetNextRetryAtNs()
 		it.RetryCount = k.RetryScheduled.GetRetryCount()

@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
@@ -29,10 +30,11 @@ func (t *Turn) checkGoals() {
 
 func (t *Turn) complete() {
 	result, omitted := t.result()
-	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowCompleted{FlowCompleted: &sluicev1.FlowCompleted{
+	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowCompleted{FlowCompleted: &sluicev1.FlowCompleted{
 		Result:  t.values.refs(result),
 		Omitted: omitted,
 	}}})
+	t.deactivate()
 }
 
 // result is what the goals give, as far as it fits into one message.
@@ -59,28 +61,23 @@ func (t *Turn) result() (result map[string]json.RawMessage, omitted []string) {
 }
 
 func (t *Turn) fail(reason string) {
-	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowFailed{FlowFailed: &sluicev1.FlowFailed{Error: reason}}})
-}
-
-// end writes the ending. Nothing of an ended flow acts any more: its open work
-// items have no outcome, and what comes for them is recorded and not applied.
-func (t *Turn) end(ending *sluicev1.Event) {
-	t.emit(ending)
-	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowDeactivated{FlowDeactivated: &sluicev1.FlowDeactivated{}}})
+	t.end(Ending{Status: sluicev1.FlowStatus_FLOW_STATUS_FAILED, Reason: reason})
 }
 
 // cancelFlow ends a running flow because somebody asked for it.
 func (t *Turn) cancelFlow(c *sluicev1.CancelFlow) Verdict {
-	if t.s.Final() {
+	if t.s.over() {
 		return Verdict{Reply: &sluicev1.Reply{
 			Code:   sluicev1.ReplyCode_REPLY_CODE_CONFLICT,
-			Detail: fmt.Sprintf("flow %q is %s already", t.s.ID, StatusName(t.s.Status)),
+			Detail: fmt.Sprintf("flow %q is %s already", t.s.ID, t.s.lot()),
 		}}
 	}
-	t.end(&sluicev1.Event{Kind: &sluicev1.Event_FlowCanceled{FlowCanceled: &sluicev1.FlowCanceled{
-		Reason: c.GetReason(), By: c.GetBy(),
-	}}})
-	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}
+	t.end(Ending{Status: sluicev1.FlowStatus_FLOW_STATUS_CANCELED, Reason: c.GetReason(), By: c.GetBy()})
+	reply := &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}
+	if !t.s.Final() {
+		reply.Detail = fmt.Sprintf("flow %q is being compensated, and canceled then", t.s.ID)
+	}
+	return Verdict{Reply: reply}
 }
 
 // retireFlow marks an ended flow's history for the purge. Commands of the flow
@@ -89,18 +86,31 @@ func (t *Turn) cancelFlow(c *sluicev1.CancelFlow) Verdict {
 func (t *Turn) retireFlow(c *sluicev1.RetireFlow, at Position) Verdict {
 	byHand := c.GetEndingRevision() == 0
 	switch {
-	case !t.s.Final() && byHand:
-		return Verdict{Reply: &sluicev1.Reply{
-			Code:   sluicev1.ReplyCode_REPLY_CODE_CONFLICT,
-			Detail: fmt.Sprintf("flow %q still runs; cancel it first", t.s.ID),
-		}}
+	case byHand && !t.s.Deactivated:
+		return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_CONFLICT, Detail: t.s.whyKept()}}
 	case t.s.Retired:
 		return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_REPEATED}}
-	case !t.s.Final(), !byHand && t.s.EndedRevision != c.GetEndingRevision():
+	case !t.s.Deactivated:
+		return Verdict{} // it is asked for again then; see [Effects]
+	case !byHand && t.s.EndedRevision != c.GetEndingRevision():
 		return Verdict{} // it ended again since, and that ending will grow old too
 	case len(t.cause) > 0, t.s.folded.above(t.env.Floor, at.Sequence):
 		return Verdict{Kind: Postponed}
 	}
 	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowRetired{FlowRetired: &sluicev1.FlowRetired{By: c.GetBy()}}})
 	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}
+}
+
+// whyKept says why the flow's history cannot go yet.
+func (s *State) whyKept() string {
+	switch {
+	case !s.over():
+		return fmt.Sprintf("flow %q still runs; cancel it first", s.ID)
+	case s.compensating:
+		return fmt.Sprintf("flow %q is being compensated", s.ID)
+	default:
+		until, _ := s.NextDeadline()
+		return fmt.Sprintf("flow %q waits until %s for workers whose successes would have to be compensated",
+			s.ID, time.Unix(0, until).UTC().Format(time.RFC3339))
+	}
 }

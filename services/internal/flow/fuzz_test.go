@@ -16,7 +16,7 @@ func fuzzed(t tb) []byte {
 	return marshalPlan(t, &sluicev1.Plan{
 		Goals: []string{"b", "given"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("given", "g")},
 		Steps: []*sluicev1.PlannedStep{
-			step("a", required("n"), typedOutput("x", "number")),
+			step("a", required("n"), typedOutput("x", "number"), compensable()),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
 			step("d", each(constant("list", "[1,2]")), output("y"), scripted, predicate, work(func(w *sluicev1.WorkConfig) {
 				w.HeartbeatTimeoutMs, w.DeadlineMs = 10_000, 60_000
@@ -33,9 +33,9 @@ func fuzzedStart(t tb) *sluicev1.Command {
 
 // fuzzedLives are flows at the moments between which commands make a difference.
 func fuzzedLives(t tb) []*life {
-	running, retrying, ended := newLife(t), newLife(t), newLife(t)
+	running, retrying, ended, compensating := newLife(t), newLife(t), newLife(t), newLife(t)
 	asked := newLife(t)
-	for _, l := range []*life{asked, running, retrying, ended} {
+	for _, l := range []*life{asked, running, retrying, ended, compensating} {
 		l.do(fuzzedStart(t))
 	}
 	for _, l := range []*life{running, retrying, ended} {
@@ -44,7 +44,10 @@ func fuzzedLives(t tb) []*life {
 	retrying.do(complete(ref("a", 1), succeeded("x", "1")))
 	retrying.do(report(ref("d", 1), notCompleted("busy", 0)))
 	ended.do(cancel())
-	return []*life{newLife(t), asked, running, retrying, ended}
+	compensating.do(complete(ref("a", 1), succeeded("x", "1")))
+	compensating.do(cancel())
+	compensating.do(undone(ref("a", 1), notCompleted("busy", 0)))
+	return []*life{newLife(t), asked, running, retrying, ended, compensating}
 }
 
 // Whatever stands on a subject of commands: it is decided without a panic, and
@@ -56,6 +59,7 @@ func FuzzCommand(f *testing.F) {
 		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(),
 		answered("d", 1, true), answered("d", 1, false), unanswered("d", 1, "no"), scriptResult(ref("d", 1), succeeded("y", "1")), cancel(), retire(0), retire(2),
 		heard(start+1000*second, start, start+second, ref("d", 1)),
+		undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {

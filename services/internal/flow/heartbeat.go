@@ -31,7 +31,7 @@ func (t *Turn) hear(heard *sluicev1.Heard) {
 	for _, last := range heard.GetHeartbeats() {
 		work := last.GetWork()
 		i, it := t.s.item(work.GetStepId(), work.GetItem())
-		if it == nil || t.s.Final() || it.Heartbeat == 0 || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
+		if it == nil || t.s.over() || it.Heartbeat == 0 || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
 			work.GetRun() != t.s.Run || work.GetGeneration() != it.Generation || work.GetAttempt() != it.Attempt {
 			continue
 		}

@@ -28,6 +28,9 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 			w.Parallelism = rapid.Int32Range(1, 4).Draw(t, "parallelism")
 			w.BackoffType = sluicev1.BackoffType(rapid.Int32Range(1, 3).Draw(t, "backoff"))
 		})}
+		if rapid.Bool().Draw(t, "compensable") {
+			options = append(options, compensable())
+		}
 		for _, name := range given {
 			switch rapid.IntRange(0, 7).Draw(t, "use "+name) {
 			case 0:
@@ -128,12 +131,12 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 			w.Attempt = max(st.Items[item].Attempt, 1)
 		}
 	}
-	switch rapid.IntRange(0, 26).Draw(t, "command") {
-	case 21:
+	switch rapid.IntRange(0, 30).Draw(t, "command") {
+	case 25:
 		return unanswered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), "line 1: no")
-	case 22, 23, 24:
+	case 26, 27, 28:
 		return answered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), rapid.IntRange(0, 3).Draw(t, "holds") > 0)
-	case 25, 26:
+	case 29, 30:
 		return scriptResult(w, drawOutcome(t, s))
 	case 0:
 		return cancel()
@@ -145,6 +148,8 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 		return drawHeard(t, l, w)
 	case 6, 7, 8:
 		return report(w, drawOutcome(t, s))
+	case 21, 22, 23, 24:
+		return drawUndone(t, l, w)
 	default:
 		return complete(w, drawOutcome(t, s))
 	}
@@ -209,6 +214,7 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 
 // checkHistory looks at the log alone.
 func checkHistory(t *rapid.T, l *life) {
+	checkCompensations(t, l)
 	outcomes := map[string]int{}
 	asked, began := map[string]bool{}, map[string]bool{}
 	endings := 0
@@ -288,7 +294,7 @@ func TestNoFlowGetsStuck(t *testing.T) {
 		for _, s := range steps {
 			byID[s.GetId()] = s
 		}
-		for round := 0; !l.state.Final(); round++ {
+		for round := 0; !l.state.Deactivated; round++ {
 			if round > 1500 { // a step may have 25 work items and more, one after the other
 				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
 			}
@@ -297,15 +303,16 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				l.do(answered(id, 1, round > 60 || rapid.IntRange(0, 2).Draw(t, "holds") > 0))
 				continue
 			}
-			open := openItems(l)
-			if len(open) == 0 && len(questions(l)) > 0 {
+			open, undo := openItems(l), compensating(l)
+			idle := len(open) == 0 && undo == nil
+			if idle && len(questions(l)) > 0 {
 				continue
 			}
-			if len(open) == 0 && l.wakeAt == 0 {
+			if idle && l.wakeAt == 0 {
 				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
 			}
 			l.full = round < 60 && rapid.IntRange(0, 2).Draw(t, "full") == 0
-			if l.wakeAt != 0 && (len(open) == 0 || rapid.IntRange(0, 3).Draw(t, "wait") == 0) {
+			if l.wakeAt != 0 && (idle || rapid.IntRange(0, 3).Draw(t, "wait") == 0 && round < 1000) {
 				l.fire()
 				if l.full && l.due != 0 && l.due <= l.now {
 					t.Fatalf("a full log is looked at again and again:\n%s", l.trace())
@@ -313,6 +320,10 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				if len(l.silent) > 0 { // else Redis does not answer
 					l.do(drawHeard(t, l, l.silent...))
 				}
+				continue
+			}
+			if undo != nil {
+				l.do(undone(undo, drawAnswer(t, round > 60)))
 				continue
 			}
 			w := rapid.SampledFrom(open).Draw(t, "answered")
@@ -340,10 +351,13 @@ func questions(l *life) []string {
 	return asked
 }
 
-// openItems are the attempts that run.
+// openItems are the attempts that run and count.
 func openItems(l *life) []*sluicev1.WorkRef {
 	var open []*sluicev1.WorkRef
 	for i := range l.state.Steps {
+		if l.state.Ending.At != 0 && l.state.Plan.Steps[i].Proto.GetCompensate() == "" {
+			continue
+		}
 		for j, it := range l.state.Steps[i].Items {
 			if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
 				open = append(open, itemRef(l.state.Plan.Steps[i].ID, j, it.Attempt))

@@ -19,7 +19,7 @@ func (t *Turn) startWaiting() {
 		return
 	}
 	for i := range t.s.Steps {
-		if t.s.Steps[i].Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE && !t.s.Final() {
+		if t.s.Steps[i].Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE && !t.s.over() {
 			t.fill(i)
 		}
 	}
@@ -35,7 +35,7 @@ func (t *Turn) startWaiting() {
 func (t *Turn) Due() int64 {
 	at, _ := t.s.NextDeadline()
 	suspect := t.env.Full || t.repeated || t.left
-	if t.s.Final() || !t.s.Exists() || !suspect {
+	if !t.s.Exists() || !suspect {
 		return at
 	}
 	overdue := t.env.Full && at != 0 && at <= t.now
@@ -54,7 +54,7 @@ func (t *Turn) Due() int64 {
 
 // waits reports whether something could start that has not.
 func (t *Turn) waits() bool {
-	if t.s.Final() {
+	if t.s.over() {
 		return false
 	}
 	needed, idle := t.needed(), !t.running()
@@ -92,15 +92,19 @@ func (s *State) spread(limit int64) int64 {
 
 // isRetry reports whether a deadline that stands is the start of an attempt.
 func (s *State) isRetry(d deadline) bool {
-	return d.step != flowDeadline && !d.whole &&
-		s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
+	if d.step == flowDeadline || d.whole {
+		return false
+	}
+	it := &s.Steps[d.step].Items[d.item]
+	if s.over() {
+		return it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING && it.Compensation.NextRetry != 0
+	}
+	return it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
 }
 
 // putBack adds deadlines that were taken out.
 func (s *State) putBack(held []deadline) {
 	for _, d := range held {
-		if !s.Final() {
-			heap.Push(&s.deadlines, d)
-		}
+		heap.Push(&s.deadlines, d)
 	}
 }

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -81,6 +82,7 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 			Sequence: c.Sequence, TimeNs: c.Time, Kind: c.kind, Revision: c.revision,
 		})
 	}
+	snap.Ending = snapshotEnding(s.Ending)
 	snap.Strays = snapshotStrays(s.strays)
 	snap.Values = values.list
 	return snap
@@ -120,6 +122,8 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 			Digest:       it.digest,
 			Ignored:      snapshotSeen(it.ignored),
 			NotCompleted: snapshotSeen(it.notCompleted),
+			SuccessOrder: it.order,
+			Compensation: snapshotCompensation(it.Compensation),
 		})
 	}
 	return out
@@ -155,6 +159,7 @@ func Restore(id string, snap *sluicev1.Snapshot, plans Plans) (*State, error) {
 			return nil, fmt.Errorf("%w: snapshot of step %q: %w", ErrMalformed, p.Steps[i].ID, err)
 		}
 	}
+	s.restoreSuccesses()
 	s.rebuildDeadlines()
 	return s, nil
 }
@@ -172,6 +177,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.CallbackURL = snap.GetCallbackUrl()
 	s.Deactivated, s.Retired = snap.GetDeactivated(), snap.GetRetired()
 	s.EndedRevision = snap.GetEndedRevision()
+	s.restoreEnding(snap.GetEnding())
 	s.strays = restoreStrays(snap.GetStrays())
 	s.folded.floor, s.folded.floorTime = snap.GetFloor(), snap.GetFloorTimeNs()
 	for _, c := range snap.GetFolded() {
@@ -264,6 +270,11 @@ func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
 		digest:       snap.GetDigest(),
 		ignored:      restoreSeen(snap.GetIgnored()),
 		notCompleted: restoreSeen(snap.GetNotCompleted()),
+		order:        snap.GetSuccessOrder(),
+		Compensation: restoreCompensation(snap.GetCompensation()),
+	}
+	if it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING && it.Compensation == nil {
+		return errors.New("it is being compensated and does not say how")
 	}
 	var err error
 	if it.Inputs, err = resolveAll(values, snap.GetInputs()); err != nil {

@@ -36,6 +36,7 @@ type State struct {
 	Attributes map[string]Attribute
 	Steps      []Step // in the order of Plan.Steps
 
+	Ending        Ending // decided, though it may wait for compensations
 	EndedRevision uint64 // revision of the commit that ended the flow; 0 while it runs
 	Deactivated   bool   // ended, and nothing of it can act any more
 	Retired       bool   // its history is about to be purged
@@ -45,6 +46,10 @@ type State struct {
 	folded    folded
 	deadlines deadlines
 	strays    []stray
+
+	successes    uint32  // of work items that can be compensated
+	undone       []place // of these the ones that are not, in the order of their success
+	compensating bool    // one is being compensated
 
 	commitsSinceSnapshot int
 	eventsSinceSnapshot  int
@@ -94,6 +99,9 @@ type Item struct {
 	Outputs    map[string]json.RawMessage
 	Error      string // of the last attempt
 
+	Compensation *Compensation // nil until its success is being undone
+
+	order        uint32 // of its success among those that can be compensated, from 1
 	digest       []byte // of the payload that was applied; nil when no payload was
 	ignored      []seen
 	notCompleted []seen
@@ -146,7 +154,16 @@ func (st *Step) final() bool {
 
 // final reports whether the work item has its outcome.
 func (it *Item) final() bool {
-	return it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED || it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+	return it.succeeded() || it.Status == sluicev1.WorkStatus_WORK_STATUS_FAILED
+}
+
+// succeeded reports whether the work item's outcome is a success, whatever has
+// become of that since.
+func (it *Item) succeeded() bool {
+	return it.Status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED ||
+		it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING ||
+		it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATED ||
+		it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATION_FAILED
 }
 
 // open reports whether the work item started and has no outcome yet.

@@ -56,7 +56,7 @@ func (t *Turn) scriptResult(c *sluicev1.ScriptResult, at Position) Verdict {
 		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("there is no step %q", work.GetStepId())}
 	}
 	t.expireFlow(at.Time)
-	if st := &t.s.Steps[i]; !t.s.Final() && st.asked && st.questions == work.GetGeneration() {
+	if st := &t.s.Steps[i]; !t.s.over() && st.asked && st.questions == work.GetGeneration() {
 		t.answered(i, c)
 	}
 	return Verdict{}
@@ -83,13 +83,13 @@ func (s *State) question(e *sluicev1.Event) *sluicev1.Invocation {
 		return nil
 	}
 	st := &s.Steps[i]
-	if s.Final() || !st.asked || st.questions != e.GetPredicateAsked().GetQuestion() {
+	if s.over() || !st.asked || st.questions != e.GetPredicateAsked().GetQuestion() {
 		return nil
 	}
 	return &sluicev1.Invocation{
 		FlowId: s.ID,
 		Work:   &sluicev1.WorkRef{Run: s.Run, StepId: e.GetStepId(), Generation: st.questions},
-		Type:   sluicev1.StepType_STEP_TYPE_SCRIPT, Arguments: arguments(st.Inputs, nil),
+		Type:   sluicev1.StepType_STEP_TYPE_SCRIPT, Arguments: bytesOf(st.Inputs),
 		Script: s.script(i, s.Plan.Steps[i].Proto.GetPredicate(), true),
 	}
 }

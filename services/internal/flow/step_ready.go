@@ -11,10 +11,10 @@ import (
 // ends the flow when its goals say so. It is called when a step ended or the
 // flow began: only then can a pending step's lot have changed.
 func (t *Turn) advance() {
-	for !t.s.Final() {
+	for !t.s.over() {
 		before := len(t.events)
 		t.checkGoals()
-		if t.s.Final() {
+		if t.s.over() {
 			return
 		}
 		t.settlePending(t.readiness)

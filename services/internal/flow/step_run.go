@@ -90,6 +90,10 @@ func (t *Turn) slots(i int) int {
 
 // workEnded goes on with the step after one of its work items had its outcome.
 func (t *Turn) workEnded(i int) {
+	if t.s.over() {
+		t.windUp()
+		return
+	}
 	st := &t.s.Steps[i]
 	if st.ended < len(st.Items) {
 		t.fill(i)

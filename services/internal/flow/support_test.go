@@ -273,8 +273,8 @@ func soonest(s *flow.State) int64 {
 			first = at
 		}
 	}
-	if s.Final() {
-		return 0
+	if s.Ending.At != 0 {
+		return soonestLate(s)
 	}
 	see(s.Deadline)
 	for i := range s.Steps {
@@ -457,4 +457,47 @@ func jsonOf(values map[string]json.RawMessage) string {
 		return err.Error()
 	}
 	return string(b)
+}
+
+// soonestLate is soonest for a flow whose ending is decided.
+func soonestLate(s *flow.State) int64 {
+	var first int64
+	for i, st := range s.Steps {
+		def := s.Plan.Steps[i].Proto
+		for _, it := range st.Items {
+			var at int64
+			switch {
+			case it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING:
+				at = it.Compensation.Deadline + it.Compensation.NextRetry // one of them is 0
+			case it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Status != sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED,
+				def.GetCompensate() == "", s.Status == sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, s.Deactivated:
+				continue
+			case it.Deadline != 0:
+				at = it.Deadline
+			case def.GetWork().GetTimeoutMs() > 0:
+				at = s.Ending.At + def.GetWork().GetTimeoutMs()*1_000_000
+			default:
+				at = s.Ending.At + 86_400*second
+			}
+			if whole := def.GetWork().GetDeadlineMs(); whole > 0 && isOpen(&it) {
+				at = min(at, it.Started+whole*1_000_000)
+			}
+			if first == 0 || at < first {
+				first = at
+			}
+		}
+	}
+	return first
+}
+
+// compensable gives a step a URL that undoes its successes.
+func compensable() stepOption {
+	return func(s *sluicev1.PlannedStep) { s.Compensate = "http://worker/undo/" + s.GetId() }
+}
+
+// undone reports what a call that undoes a success came to.
+func undone(w *sluicev1.WorkRef, o *sluicev1.Outcome) *sluicev1.Command {
+	cmd := report(w, o)
+	cmd.GetReportCall().Compensate = true
+	return cmd
 }

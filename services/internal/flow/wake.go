@@ -40,6 +40,8 @@ func (t *Turn) settleDeadline(d deadline) {
 	switch {
 	case d.step == flowDeadline:
 		t.fail(fmt.Sprintf("the flow did not end within %d ms", (t.s.Deadline-t.s.Created)/millisecond))
+	case t.s.over():
+		t.settleLate(d.step, d.item)
 	case t.isOver(d.step, d.item, t.now):
 		t.runOut(d.step, d.item)
 	case t.s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
@@ -58,7 +60,11 @@ func (t *Turn) settleDeadline(d deadline) {
 // however many others are due. That of the heartbeat is none of them: whoever
 // sends an outcome lives.
 func (t *Turn) expire(i, j int, at int64) {
-	if t.expireFlow(at); t.s.Final() {
+	if t.s.over() {
+		t.expireLate(i, j, at)
+		return
+	}
+	if t.expireFlow(at); t.s.over() {
 		return
 	}
 	it := &t.s.Steps[i].Items[j]
@@ -72,7 +78,7 @@ func (t *Turn) expire(i, j int, at int64) {
 
 // expireFlow settles the flow's own deadline.
 func (t *Turn) expireFlow(at int64) {
-	if !t.s.Final() && t.s.Deadline != 0 && t.s.Deadline <= at {
+	if !t.s.over() && t.s.Deadline != 0 && t.s.Deadline <= at {
 		t.settleDeadline(deadline{at: t.s.Deadline, step: flowDeadline})
 	}
 }

@@ -105,6 +105,10 @@ func (t *Turn) notCompleted(i, j int, o *sluicev1.Outcome, digest []byte) {
 func (t *Turn) retryOrFail(i, j int, atLeastMS int64) {
 	it := &t.s.Steps[i].Items[j]
 	work := t.s.Plan.Steps[i].Proto.GetWork()
+	if t.s.over() {
+		t.failWork(i, j, fmt.Sprintf("not completed after %d attempts, and the flow is %s: %s", it.Attempt, t.s.lot(), it.Error), nil)
+		return
+	}
 	if limit := work.GetMaxRetries(); limit >= 0 && int64(it.RetryCount) >= int64(limit) {
 		t.failWork(i, j, fmt.Sprintf("not completed after %d attempts: %s", it.Attempt, it.Error), nil)
 		return

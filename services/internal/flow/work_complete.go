@@ -29,7 +29,7 @@ func (t *Turn) completeWork(c *sluicev1.CompleteWork, at Position) Verdict {
 		return Verdict{}
 	}
 	t.expire(i, int(work.GetItem()), at.Time)
-	if reason := t.refusal(it, work, outcome); reason != "" {
+	if reason := t.refusal(i, work, outcome); reason != "" {
 		t.ignore(i, work, &sluicev1.CompletionIgnored{
 			Reason: reason, Digest: outcome.GetDigest(), Outcome: outcomeName(outcome),
 		})
@@ -54,8 +54,12 @@ func (t *Turn) reportCall(c *sluicev1.ReportCall, at Position) Verdict {
 	if it == nil {
 		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("step %q has no work item %d", work.GetStepId(), work.GetItem())}
 	}
+	if c.GetCompensate() {
+		t.reportCompensation(i, work, outcome, at)
+		return Verdict{}
+	}
 	t.expire(i, int(work.GetItem()), at.Time)
-	if t.refusal(it, work, outcome) == "" {
+	if t.refusal(i, work, outcome) == "" {
 		t.applyOutcome(i, int(work.GetItem()), outcome, nil, false)
 	}
 	return Verdict{}
@@ -63,15 +67,17 @@ func (t *Turn) reportCall(c *sluicev1.ReportCall, at Position) Verdict {
 
 // refusal says why an outcome does not count, or nothing when it does. A success
 // counts from whichever attempt; a failure only from the one that runs.
-func (t *Turn) refusal(it *Item, work *sluicev1.WorkRef, outcome *sluicev1.Outcome) string {
-	attempt := max(work.GetAttempt(), 1)
+func (t *Turn) refusal(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome) string {
+	it, attempt := &t.s.Steps[i].Items[work.GetItem()], max(work.GetAttempt(), 1)
 	switch {
 	case work.GetGeneration() != it.Generation:
 		return "the work item was retried by hand since"
+	case it.succeeded():
+		return "the work item succeeded already"
 	case it.final():
-		return fmt.Sprintf("the work item %s already", WorkStatusName(it.Status))
-	case t.s.Final():
-		return "the flow is " + StatusName(t.s.Status)
+		return "the work item failed already"
+	case t.s.over() && !t.s.accepts(i):
+		return "the flow is " + t.s.lot()
 	case it.Attempt == 0:
 		return "the work item has not started"
 	case outcome.GetSuccess():

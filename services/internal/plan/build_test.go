@@ -269,7 +269,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	t.Parallel()
 	plain, given := registered("plain", ">x"), registered("given", ">y")
 	given.Definition.WorkConfig = &step.WorkConfig{BackoffMS: new(int64(500)), BackoffType: "fixed", TimeoutMS: -1, Parallelism: 4, HeartbeatTimeoutMS: 700}
-	given.Definition.HTTP = &step.HTTP{Endpoint: "http://h", Timeout: 5, Secret: "whsec_x"}
+	given.Definition.HTTP = &step.HTTP{Endpoint: "http://h", Timeout: 5, Secret: "whsec_x", Compensate: "http://h/undo"}
 	p, err := plan.NewIndex([]plan.Registered{plain, given}).Build([]string{"plain", "given"}, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
@@ -289,6 +289,9 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	}
 	if w := p.GetSteps()[0].GetWork(); w.GetBackoffMs() != 300 || w.GetMaxBackoffMs() != 300 {
 		t.Errorf("a limit under the default backoff: %v", w)
+	}
+	if g.GetCompensate() != "http://h/undo" || d.GetCompensate() != "" {
+		t.Errorf("compensate %q and %q", g.GetCompensate(), d.GetCompensate())
 	}
 	if !g.GetHasCredentials() || g.GetCallTimeoutMs() != 5 || g.GetRegistryRevision() != 7 || strings.Contains(string(g.GetDefinition()), "whsec_") {
 		t.Errorf("planned step %v", g)

@@ -90,6 +90,7 @@ func plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
 	s.Predicate = scriptOf(def.Predicate)
 	if def.HTTP != nil {
 		s.Endpoint, s.CallTimeoutMs = def.HTTP.Endpoint, def.HTTP.Timeout
+		s.Compensate = def.HTTP.Compensate
 		if s.GetCallTimeoutMs() == 0 {
 			s.CallTimeoutMs = d.StepTimeoutMS
 		}

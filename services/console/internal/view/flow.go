@@ -25,6 +25,7 @@ type Flow struct {
 	Plan         Plan                 `json:"plan"`
 	Labels       map[string]string    `json:"labels,omitempty"`
 	Error        string               `json:"error,omitempty"`
+	Ending       *Ending              `json:"ending,omitempty"`
 	ParentFlowID string               `json:"parent_flow_id,omitempty"`
 	ParentStepID string               `json:"parent_step_id,omitempty"`
 	Attributes   map[string]Attribute `json:"attributes"`
@@ -66,6 +67,8 @@ type WorkItem struct {
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	Deadline    time.Time `json:"deadline,omitzero"`
 	Progress    *Progress `json:"progress,omitempty"`
+
+	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
 // Progress is what a worker's last heartbeat said, and when.
@@ -110,6 +113,7 @@ func FlowOf(s *flow.State) Flow {
 		Plan:         PlanOf(s.Plan.Proto),
 		Labels:       s.Labels,
 		Error:        s.Error,
+		Ending:       endingOf(s),
 		ParentFlowID: s.ParentFlow,
 		ParentStepID: s.ParentStep,
 		Attributes:   make(map[string]Attribute, len(s.Attributes)),
@@ -162,5 +166,7 @@ func workItemOf(it *flow.Item) WorkItem {
 		StartedAt:   Time(it.Started),
 		CompletedAt: Time(it.Completed),
 		Deadline:    Time(it.Deadline),
+
+		Compensation: compensationOf(it.Compensation),
 	}
 }

@@ -48,10 +48,15 @@ func (a Answer) DependsOnRepetition() bool {
 	return a.Err == nil && a.Status >= 400 && a.Status < 500 && !tryAgain(a.Status)
 }
 
+// ok reports whether the answer is a 2xx, whatever its body.
+func (a Answer) ok() bool { return a.Status >= 200 && a.Status < 300 }
+
 // Call is what the meaning of an answer depends on beside the answer.
 type Call struct {
 	// Async says that the step completes by webhook.
 	Async bool
+	// Compensates says that the call undoes a success: any 2xx says that it did.
+	Compensates bool
 	// Repeated says that an earlier call of the same attempt may have been
 	// answered; it is asked only where [Answer.DependsOnRepetition].
 	Repeated bool
@@ -70,9 +75,11 @@ func Classify(call Call, a Answer) Verdict {
 	switch {
 	case a.Refused:
 		return failed(a.Err.Error())
+	case call.Compensates && a.ok():
+		return Verdict{Succeeded, step.Result{Success: true}}
 	case a.Err != nil:
 		return notCompleted(a.Err.Error(), 0)
-	case a.Status >= 200 && a.Status < 300:
+	case a.ok():
 		return classifySuccess(call, a)
 	case a.Status >= 300 && a.Status < 400:
 		return failed(said(a.Status) + ": redirects are not followed")

@@ -18,6 +18,29 @@ type cell struct {
 	after int64  // retry_after_ms
 }
 
+// Whatever a 2xx says, what was asked for is undone; else it is as for any call.
+func TestClassifyCompensations(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		answer answer.Answer
+		want   cell
+	}{
+		{answer.Answer{Status: 204}, cell{class: answer.Succeeded}},
+		{answer.Answer{Status: 200, Body: []byte("OK")}, cell{class: answer.Succeeded}},
+		{answer.Answer{Status: 200, TooLarge: true}, cell{class: answer.Succeeded}},
+		{answer.Answer{Status: 200, Err: errors.New("unexpected EOF")}, cell{class: answer.Succeeded}},
+		{answer.Answer{Status: 503, RetryAfter: "2"}, cell{answer.NotCompleted, "503", 2000}},
+		{answer.Answer{Err: errors.New("connection refused")}, cell{answer.NotCompleted, "refused", 0}},
+		{answer.Answer{Status: 302}, cell{answer.Failed, "redirects", 0}},
+		{answer.Answer{Status: 404}, cell{answer.Failed, "404", 0}},
+		{answer.Answer{Refused: true, Err: errors.New("not allowed")}, cell{answer.Failed, "not allowed", 0}},
+	} {
+		check(t, "", answer.Classify(answer.Call{Compensates: true, Now: now()}, tt.answer), tt.want)
+	}
+	repeated := answer.Classify(answer.Call{Compensates: true, Repeated: true, Now: now()}, answer.Answer{Status: 404})
+	check(t, "repeated", repeated, cell{answer.NotCompleted, "404", 0})
+}
+
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	const accepted, succeeded, failed, again = answer.Accepted, answer.Succeeded, answer.Failed, answer.NotCompleted
