@@ -59,7 +59,7 @@ func FuzzCommand(f *testing.F) {
 		complete(w, notCompleted("busy", 5000)), report(ref("d", 2), failed("no")), wake(),
 		answered("d", 1, true), answered("d", 1, false), unanswered("d", 1, "no"), scriptResult(ref("d", 1), succeeded("y", "1")), cancel(), retire(0), retire(2),
 		heard(start+1000*second, start, start+second, ref("d", 1)),
-		undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
+		complete(&sluicev1.WorkRef{Run: run}, succeeded()), undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {

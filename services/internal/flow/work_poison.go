@@ -40,7 +40,7 @@ func (t *Turn) Poison(cmd *sluicev1.Command, reason string) Verdict {
 
 // complete reports whether a completion says all that it must.
 func complete(c *sluicev1.CompleteWork) bool {
-	return c.GetWork() != nil && c.GetOutcome() != nil && len(c.GetOutcome().GetDigest()) > 0
+	return c.GetWork().GetStepId() != "" && c.GetOutcome() != nil && len(c.GetOutcome().GetDigest()) > 0
 }
 
 // ignoreDead writes down, once, that a completion cannot be decided. That does
