@@ -54,7 +54,7 @@ func TestScriptsWithoutEndAreEnded(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	p := pool(t, script.Config{Processes: 1, TimeLimit: 30 * time.Second, MemoryLimit: 128 << 20})
+	p := pool(t, script.Config{Processes: 1, TimeLimit: 30 * time.Second, MemoryLimit: 256 << 20})
 	for name, c := range map[string]struct {
 		prog script.Program
 		part string

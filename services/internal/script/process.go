@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -135,14 +136,18 @@ func (p *process) verdict(ctx context.Context, w *watch, limit time.Duration, er
 	}
 	said := p.said.bytes()
 	switch {
-	case bytes.Contains(said, []byte("out of memory")) || bytes.Contains(said, []byte("cannot allocate memory")) ||
-		bytes.Contains(said, []byte("cannot map pages")) || bytes.Contains(said, []byte("failed to create new OS thread")):
+	case says(said, "out of memory", "cannot allocate memory", "failed to allocate", "cannot map pages", "failed to create new OS thread"):
 		return failf("it needs more memory than a script may have")
-	case bytes.Contains(said, []byte("stack exceeds")):
+	case says(said, "stack exceeds"):
 		return failf("it calls itself too deep")
 	}
 	first, _, _ := bytes.Cut(said, []byte("\n"))
 	return &lostError{reason: fmt.Sprintf("the process of the script ended: %v %.200s (after %s at most)", p.state, first, limit)}
+}
+
+// says reports whether a text holds one of those words.
+func says(text []byte, words ...string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return bytes.Contains(text, []byte(word)) })
 }
 
 // lostError says that a child ended for no reason that is known to be the

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // soon is patience with a busy machine; nothing here should take as long.
 const soon = 2 * time.Minute
 
-var config = script.Config{Processes: 4, TimeLimit: time.Second, MemoryLimit: 128 << 20}
+var config = script.Config{Processes: 4, TimeLimit: 20 * time.Second, MemoryLimit: 128 << 20}
 
 // pool returns a pool that ends with the test.
 func pool(t *testing.T, cfg script.Config) *script.Pool {
