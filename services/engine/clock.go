@@ -10,7 +10,7 @@ import (
 // apart judge deadlines alike.
 type clock struct {
 	start  time.Time
-	skew   time.Duration // of the local clock; only tests set it
+	skew   time.Duration // of the local clock; only tests and the builds of the fault suite set it
 	offset atomic.Int64  // of now in the window that is closed
 	best   atomic.Int64  // of the window that is open
 	opened atomic.Int64  // when it was, in local time since start

@@ -82,7 +82,7 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		metrics: m,
 		plans:   plans,
 		journal: journal.New(deps.Bus, plans),
-		clock:   newClock(0),
+		clock:   newClock(skew),
 		marks:   make(chan tokenindex.Mark, maxMarks),
 		purges:  make(chan timerPurge, maxPurges),
 		silent:  make(chan silence, maxSilent),

@@ -61,6 +61,8 @@ type run struct {
 	l    *load.Load
 	book *ledger.Ledger
 	look *observe.Observer
+	// began is when the world did.
+	began time.Time
 	// dice choose moments and victims.
 	dice *rand.Rand
 	// unreachable are steps whose calls cannot arrive.
@@ -121,7 +123,7 @@ func begun(t *testing.T, line row) *run {
 	t.Logf("FAULTS_SEED=%d", chosen)
 	line.world.Programs, line.world.Dir = programs(t), t.TempDir()
 	r := &run{
-		row: line, t: t, book: &ledger.Ledger{},
+		row: line, t: t, book: &ledger.Ledger{}, began: time.Now(),
 		dice:        rand.New(rand.NewPCG(chosen, 0)),
 		unreachable: map[string]bool{},
 	}

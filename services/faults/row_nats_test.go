@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -146,5 +147,71 @@ func (r *run) refused() {
 			}
 		}
 		return fmt.Errorf("%d starts, and none was refused", len(starts))
+	})
+}
+
+// leaderOf is the server that leads a stream, or empty while none does.
+func (*run) leaderOf(ctx context.Context, js jetstream.JetStream, stream string) string {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return ""
+	}
+	if cluster := s.CachedInfo().Cluster; cluster != nil {
+		return cluster.Leader
+	}
+	return ""
+}
+
+// Of three servers one dies at a time: by turns the one that leads FLOWS, and
+// whichever. The next dies when all have caught up.
+func TestRowNATSClusterMemberKilled(t *testing.T) {
+	t.Parallel()
+	kills := 0
+	play(t, row{
+		fault: "kill -9 of one of three nats-servers, the leader of FLOWS every other time", short: 4, long: 50, pause: 15 * second,
+		world: world.Options{Servers: 3, Env: map[string]string{"STREAM_REPLICAS": "3"}},
+		once: func(r *run) {
+			servers := r.w.Names(world.NATS)
+			victim := servers[r.dice.IntN(len(servers))]
+			js := r.jetstream()
+			if kills++; kills%2 == 1 {
+				r.eventually(func() error {
+					if victim = r.leaderOf(r.t.Context(), js, "FLOWS_0"); victim == "" {
+						return errors.New("FLOWS has no leader")
+					}
+					return nil
+				})
+			}
+			r.moment(2 * second)
+			r.w.Kill(victim)
+			r.moment(2 * second)
+			r.must(r.w.Restart(r.t.Context(), victim))
+			r.await(victim)
+			r.caughtUp(js)
+		},
+	})
+}
+
+// caughtUp waits until all servers have all of each stream.
+func (r *run) caughtUp(js jetstream.JetStream) {
+	r.t.Helper()
+	r.eventually(func() error {
+		streams := js.ListStreams(r.t.Context())
+		n := 0
+		for info := range streams.Info() {
+			n++
+			if info.Cluster == nil || info.Cluster.Leader == "" || len(info.Cluster.Replicas) != 2 {
+				return fmt.Errorf("stream %s is not on three servers: %+v", info.Config.Name, info.Cluster)
+			}
+			for _, peer := range info.Cluster.Replicas {
+				if peer.Offline || !peer.Current {
+					return fmt.Errorf("%s has not caught up on stream %s", peer.Name, info.Config.Name)
+				}
+			}
+		}
+		if n == 0 {
+			return fmt.Errorf("no streams: %w", streams.Err())
+		}
+		return streams.Err()
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluiceflow/sluice/services/faults/internal/invariant"
+	"github.com/sluiceflow/sluice/services/faults/internal/load"
 	"github.com/sluiceflow/sluice/services/faults/internal/world"
 )
 
@@ -38,6 +39,45 @@ func TestRowEnginePaused(t *testing.T) {
 			r.must(r.w.Continue("engine-1"))
 		},
 	})
+}
+
+// skewed is how far an engine's clock is off. Attempts may take less than that, so
+// one that was judged by it would time out early.
+const skewed = 5 * time.Minute
+
+// Engines judge by the log's clock, whatever their own shows: flows go to and fro
+// between one whose clock is right and two whose clocks are not, and no time in
+// their histories is off.
+func TestRowClocksApart(t *testing.T) {
+	t.Parallel()
+	play(t, row{
+		fault: "clocks of two of three engines 5 minutes fast and slow, while flows change hands", short: 3, long: 20, pause: 10 * second,
+		world: world.Options{
+			Roles: map[string]int{"engine": 3},
+			EnvOf: map[string]map[string]string{
+				"engine-1": {"FAULTS_CLOCK_SKEW": skewed.String()},
+				"engine-2": {"FAULTS_CLOCK_SKEW": (-skewed).String()},
+			},
+		},
+		load: load.Config{AttemptLimit: skewed / 2},
+		once: func(r *run) {
+			engines := r.w.Names("engine")
+			r.crash(engines[r.dice.IntN(len(engines))])
+		},
+		after: timely,
+	})
+}
+
+// timely checks that all times in histories are of the time in which the load ran.
+func timely(r *run, flows map[string]invariant.History) {
+	from, to := r.began.Add(-skewed/10), time.Now().Add(skewed/10)
+	for id, h := range flows {
+		for _, e := range h.Events {
+			if e.Time.Before(from) || e.Time.After(to) {
+				r.t.Errorf("flow %s: %s at %s, by a clock that is off", id, e.Type, e.Time)
+			}
+		}
+	}
 }
 
 // drainLimit is how long a role may take to end when it is asked to.

@@ -43,7 +43,9 @@ func (l *Load) job(m step.Metadata) *job {
 	dice := l.dice("manner", m.FlowID, m.StepID)
 	j := &job{Metadata: &m, l: l, key: m.ReceiptToken}
 	all := manners()
-	j.manner = all[dice.IntN(len(all))]
+	if j.manner = all[dice.IntN(len(all))]; l.cfg.Again {
+		j.manner = quiet
+	}
 	if m.StepID == "flaky" && m.Attempt <= flakyAttempts(l, m) {
 		j.key += "/" + strconv.FormatUint(uint64(m.Attempt), 10)
 		j.refuses = l.dice("refuses", m.FlowID, strconv.FormatUint(uint64(m.Attempt), 10)).IntN(3) == 0
@@ -65,7 +67,7 @@ func flakyAttempts(l *Load, m step.Metadata) uint32 {
 // seen by a flow that does not end.
 func (j *job) run(ctx context.Context) {
 	busy, had := j.l.take(j.key)
-	if busy || (had && j.manner == quiet) {
+	if busy || (had && j.manner == quiet && !j.l.cfg.Again) {
 		return
 	}
 	defer j.l.release(j.key)

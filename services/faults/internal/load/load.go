@@ -37,6 +37,11 @@ type Config struct {
 	Rate float64
 	// Storm is how many posts of a token come at once in a flow of shape Storm.
 	Storm int
+	// AttemptLimit is how long an attempt of an ordinary step may take.
+	AttemptLimit time.Duration
+	// Again has workers bring their outcome whenever they are called, also after
+	// they had a 2xx; they are polite then.
+	Again bool
 	// RequestTimeout is how long one request may take.
 	RequestTimeout time.Duration
 	Ledger         *ledger.Ledger
@@ -66,6 +71,9 @@ type Load struct {
 func New(ctx context.Context, cfg Config) (*Load, error) {
 	if cfg.RequestTimeout == 0 {
 		cfg.RequestTimeout = 8 * time.Second
+	}
+	if cfg.AttemptLimit == 0 {
+		cfg.AttemptLimit = attemptLimit
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute}
 	l := &Load{

@@ -30,8 +30,9 @@ func Shapes() []Shape {
 	return []Shape{Chain, Fan, Optional, Retry, Timeout, Cancel, Deadline, Failing}
 }
 
-// attemptLimit is how long an attempt of an ordinary step may take: a worker
-// that had a 2xx says nothing more, so a lost outcome ends its flow as failed.
+// attemptLimit is how long an attempt of an ordinary step may take, where the
+// load does not say: a worker that had a 2xx says nothing more, so a lost outcome
+// ends its flow as failed.
 const attemptLimit = 15 * time.Minute
 
 // silentLimit is how long a silent attempt of the Timeout shape may take.
@@ -92,7 +93,7 @@ func (l *Load) step(id string, kind step.Kind, required ...string) step.Definiti
 	d := step.Definition{
 		ID: id, Type: kind, HTTP: &step.HTTP{Endpoint: l.endpoint + "/work", Timeout: 5000},
 		WorkConfig: &step.WorkConfig{
-			MaxRetries: 1000, BackoffMS: new(int64(50)), MaxBackoffMS: new(int64(500)), TimeoutMS: attemptLimit.Milliseconds(),
+			MaxRetries: 1000, BackoffMS: new(int64(50)), MaxBackoffMS: new(int64(500)), TimeoutMS: l.cfg.AttemptLimit.Milliseconds(),
 		},
 		Attributes: map[string]step.Attribute{output(id): {Role: step.RoleOutput, Type: step.TypeString}},
 	}

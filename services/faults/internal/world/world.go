@@ -20,7 +20,7 @@ import (
 )
 
 // Names of what every world has. Roles are called by their role and a number
-// from 1, as in "engine-1".
+// from 1, as in "engine-1", and so are NATS servers where there are several.
 const (
 	NATS  = "nats"
 	Redis = "redis"
@@ -36,7 +36,11 @@ type Options struct {
 	Programs proc.Programs
 	// Dir is an empty folder for stores and logs.
 	Dir string
-	// Sync makes the NATS server sync every write before it acknowledges it.
+	// Store is the folder of the NATS servers' stores; by default one in Dir.
+	Store string
+	// Servers is how many NATS servers there are: 1, or the members of a cluster.
+	Servers int
+	// Sync makes the NATS servers sync every write before they acknowledge it.
 	Sync bool
 	// Roles is how many processes of a role there are; 1 where it does not say.
 	Roles map[string]int
@@ -45,8 +49,9 @@ type Options struct {
 	Far []string
 	// FarRedis puts a proxy before Redis.
 	FarRedis bool
-	// Env are settings of all roles.
-	Env map[string]string
+	// Env are settings of all roles, and EnvOf of single processes, by name.
+	Env   map[string]string
+	EnvOf map[string]map[string]string
 }
 
 // World is an installation that runs.
@@ -57,9 +62,8 @@ type World struct {
 	units   map[string]*unit
 	order   []string
 	proxies map[string]*Proxy
-	nats    string // address
-	monitor string // address of its monitoring
-	redis   string // address, as the roles know it
+	servers []server // of NATS
+	redis   string   // address, as the roles know it
 }
 
 // unit is what runs under a name, now or again.
@@ -132,28 +136,6 @@ func (w *World) add(ctx context.Context, name string, spec proc.Spec, ready func
 	return w.Restart(ctx, name)
 }
 
-func (w *World) addNATS(ctx context.Context) error {
-	addr, err := proc.FreeAddr(ctx)
-	if err != nil {
-		return err
-	}
-	monitor, err := proc.FreeAddr(ctx)
-	if err != nil {
-		return err
-	}
-	w.nats, w.monitor = addr, monitor
-	conf := "listen: " + addr + "\nhttp: " + monitor + "\nmax_payload: 8MB\njetstream {store_dir: \"" + filepath.Join(w.opts.Dir, "store") + "\", max_file_store: 1TB"
-	if w.opts.Sync {
-		conf += ", sync_interval: always"
-	}
-	path := filepath.Join(w.opts.Dir, "nats.conf")
-	if err := os.WriteFile(path, []byte(conf+"}\n"), 0o600); err != nil {
-		return fmt.Errorf("write the configuration of nats-server: %w", err)
-	}
-	return w.add(ctx, NATS, proc.Spec{Path: w.opts.Programs.NATS, Args: []string{"-c", path}},
-		func(ctx context.Context, p *proc.Process) error { return p.Serving(ctx, addr) })
-}
-
 func (w *World) addRedis(ctx context.Context) error {
 	addr, err := proc.FreeAddr(ctx)
 	if err != nil {
@@ -189,19 +171,20 @@ func (w *World) proxy(ctx context.Context, name, to string) (*Proxy, error) {
 
 func (w *World) addRole(ctx context.Context, name, addr string) error {
 	role, _, _ := strings.Cut(name, "-")
-	nats := w.nats
+	nats := w.NATSURL()
 	if slices.Contains(w.opts.Far, name) {
-		proxy, err := w.proxy(ctx, name, nats)
+		proxy, err := w.proxy(ctx, name, w.servers[0].clients)
 		if err != nil {
 			return err
 		}
-		nats = proxy.Addr()
+		nats = "nats://" + proxy.Addr()
 	}
 	env := map[string]string{
-		"NATS_URL": "nats://" + nats, "NATS_MONITOR_URL": "http://" + w.monitor, "REDIS_URL": "redis://" + w.redis + "/0", "LISTEN_ADDR": addr, "LOG_FORMAT": "json",
+		"NATS_URL": nats, "NATS_MONITOR_URL": w.monitors(), "REDIS_URL": "redis://" + w.redis + "/0", "LISTEN_ADDR": addr, "LOG_FORMAT": "json",
 		"WEBHOOK_BASE_URL": w.Gateways[0], "ALLOW_PRIVATE_ENDPOINTS": "true", "DATA_DIR": filepath.Join(w.opts.Dir, name),
 	}
 	maps.Copy(env, w.opts.Env)
+	maps.Copy(env, w.opts.EnvOf[name])
 	err := w.add(ctx, name, proc.Spec{Path: w.opts.Programs.Sluice, Args: []string{role}, Env: env},
 		func(ctx context.Context, p *proc.Process) error { return p.Ready(ctx, "http://"+addr+"/ready") })
 	w.units[name].addr = addr
@@ -211,9 +194,6 @@ func (w *World) addRole(ctx context.Context, name, addr string) error {
 // Proxy is what lies between a process and NATS, or, by the name of Redis,
 // between all and Redis.
 func (w *World) Proxy(name string) *Proxy { return w.proxies[name] }
-
-// NATSURL is where a program of the test's own reaches NATS.
-func (w *World) NATSURL() string { return "nats://" + w.nats }
 
 // RedisAddr is where redis-server itself listens.
 func (w *World) RedisAddr() string {
