@@ -78,6 +78,13 @@ faults: ## break everything again and again under load; writes the table of docs
 	FAULTS=long FAULTS_REPORT=$(CURDIR)/docs/reliability.md \
 	  go test -count 1 -v -parallel $(FAULTS_JOBS) -timeout 3h -run 'TestRow.*$(FAULTS_ROWS)' ./services/faults
 
+# Written once for each version that is released, and never changed: later ones must replay them.
+HISTORIES ?= services/console/internal/view/testdata/histories/$(VERSION)
+
+.PHONY: histories
+histories: ## write flows as this version stores them, for later versions to replay
+	FAULTS_HISTORIES=$(CURDIR)/$(HISTORIES) go test -count 1 -v -timeout 5m -run 'TestWriteHistories' ./services/faults
+
 .PHONY: bench
 bench: build ## measure flows/s beside the bare I/O; writes docs/benchmarks.md
 	go run ./bench -sluice $(BIN)/sluice
