@@ -29,6 +29,8 @@ const (
 	graceful = 30 * time.Second
 	// recording is how long what got a 2xx may take to be recorded as ignored.
 	recording = 20 * time.Second
+	// recordingLost is the same where much is lost, and does not come.
+	recordingLost = 3 * time.Second
 	patience  = time.Minute
 )
 
@@ -45,6 +47,11 @@ type row struct {
 	indexLost bool
 	// quiet says that nothing is broken: no invocation may come twice.
 	quiet bool
+	// settle is what flows may take beyond their schedule because there are many.
+	settle time.Duration
+	// damaging says that the fault loses what was acknowledged. Then promises may be
+	// broken of flows that were named, or are not there any more.
+	damaging bool
 	// once does the fault.
 	once func(r *run)
 	// after checks what else must be true once all flows have ended; nil where
@@ -67,6 +74,8 @@ type run struct {
 	dice *rand.Rand
 	// unreachable are steps whose calls cannot arrive.
 	unreachable map[string]bool
+	// named are flows that `sluice verify` found something of.
+	named map[string]bool
 }
 
 // play runs a row: a world under load, the fault as often as the form says, and
@@ -106,6 +115,11 @@ func play(t *testing.T, line row) {
 	res.violations, res.pause = len(found), observe.LongestPause(flows, from, to)
 	for _, v := range found {
 		t.Error(v)
+		if v.Invariant == invariant.Ended {
+			for _, e := range flows[v.Flow].Events {
+				t.Logf("  %s %s %s attempt %d %s %s%s", e.Time.Format(time.RFC3339Nano), e.Type, e.StepID, e.Attempt, e.Token, e.Error, e.Reason)
+			}
+		}
 	}
 	if res.pause > line.pause {
 		t.Errorf("the longest pause between two flows that completed is %s, allowed are %s", res.pause, line.pause)
@@ -126,6 +140,7 @@ func begun(t *testing.T, line row) *run {
 		row: line, t: t, book: &ledger.Ledger{}, began: time.Now(),
 		dice:        rand.New(rand.NewPCG(chosen, 0)),
 		unreachable: map[string]bool{},
+		named:       map[string]bool{},
 	}
 	var err error
 	if r.w, err = world.Start(t.Context(), line.world); err != nil {
@@ -161,7 +176,7 @@ func begun(t *testing.T, line row) *run {
 // stopped at a moment.
 func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invariant.Violation) {
 	r.t.Helper()
-	end := stopped.Add(schedule + graceful)
+	end := stopped.Add(schedule + graceful + r.settle)
 	ctx, cancel := context.WithDeadline(r.t.Context(), end)
 	defer cancel()
 	if err := r.l.Settle(ctx); err != nil {
@@ -171,7 +186,11 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 		r.t.Logf("%d flows have not ended", len(open))
 	}
 	r.l.Close()
-	recorded, cancelRecorded := context.WithTimeout(r.t.Context(), recording)
+	limit := recording
+	if r.damaging {
+		limit = recordingLost
+	}
+	recorded, cancelRecorded := context.WithTimeout(r.t.Context(), limit)
 	defer cancelRecorded()
 	found, flows, err := r.look.Judge(recorded, invariant.Evidence{
 		Book: r.book.Book(), Quiet: r.quiet, IndexLost: r.indexLost, EndBy: end, Unreachable: r.unreachable,
@@ -180,6 +199,9 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 		r.t.Fatal(err)
 	}
 	r.t.Log(summary(r.book.Book(), flows))
+	if r.damaging {
+		found = r.silent(found, flows)
+	}
 	return flows, found
 }
 

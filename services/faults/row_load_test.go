@@ -1,11 +1,15 @@
 package faults_test
 
 import (
+	"fmt"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/sluiceflow/sluice/pkg/event"
 	"github.com/sluiceflow/sluice/services/faults/internal/invariant"
 	"github.com/sluiceflow/sluice/services/faults/internal/load"
+	"github.com/sluiceflow/sluice/services/faults/internal/world"
 )
 
 func TestRowNothingBroken(t *testing.T) {
@@ -54,6 +58,36 @@ func TestRowEndpointsMisbehave(t *testing.T) {
 					r.classified(bad, histories[id])
 				}
 			}
+		},
+	})
+}
+
+// callsAtOnce is how many calls an endpoint may get at once in the storm of
+// retries.
+const callsAtOnce = 8
+
+// An endpoint that is down while many retries wait for it gets no more calls at
+// once than it may; the flows of others go on, and once it is back all end.
+func TestRowRetryStorm(t *testing.T) {
+	t.Parallel()
+	flows, down := 300, 5*second
+	if form(t) == longForm {
+		flows, down = 10_000, time.Minute
+	}
+	play(t, row{
+		fault: fmt.Sprintf("an endpoint down for %s with %d waiting retries", down, flows), short: 1, long: 1, pause: 5 * second,
+		world:  world.Options{Env: map[string]string{"ENDPOINT_CONCURRENCY": strconv.Itoa(callsAtOnce)}},
+		settle: time.Duration(flows) * 10 * time.Millisecond,
+		once: func(r *run) {
+			outage, err := r.l.Outage(r.t.Context(), flows)
+			r.must(err)
+			r.wait(down)
+			calls, atOnce := outage.Calls()
+			r.t.Logf("%d calls while it was down, %d at once", calls, atOnce)
+			if calls < flows || atOnce > callsAtOnce {
+				r.t.Errorf("%d calls, %d at once, want all of %d flows, and %d at once at most", calls, atOnce, flows, callsAtOnce)
+			}
+			outage.Recover()
 		},
 	})
 }

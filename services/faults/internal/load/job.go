@@ -86,10 +86,10 @@ func (j *job) run(ctx context.Context) {
 		j.endless(ctx)
 		return
 	case "doomed":
-		j.bring(ctx, ledger.Failure, failure(*j.Metadata, j.Attempt, "doomed"))
+		j.bring(ctx, ledger.Failure, j.doomed("doomed"))
 		return
 	case "score":
-		j.bring(ctx, ledger.Failure, failure(*j.Metadata, j.Attempt, "no score"))
+		j.bring(ctx, ledger.Failure, j.doomed("no score"))
 		return
 	case "storm":
 		j.storm(ctx)

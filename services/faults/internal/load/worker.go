@@ -102,6 +102,15 @@ func failure(m step.Metadata, attempt uint32, mark string) ledger.Outcome {
 	return ledger.Outcome{Kind: ledger.Failure, Error: mark + " in attempt " + strconv.FormatUint(uint64(attempt), 10) + " of " + m.FlowID + " " + m.StepID}
 }
 
+// doomed is the failure of a worker that has no other outcome. One that brings it
+// again in a later attempt says the same.
+func (j *job) doomed(mark string) ledger.Outcome {
+	if j.l.cfg.Again {
+		return failure(*j.Metadata, 1, mark)
+	}
+	return failure(*j.Metadata, j.Attempt, mark)
+}
+
 func notCompleted(m step.Metadata, mark string) ledger.Outcome {
 	o := failure(m, m.Attempt, mark)
 	o.Kind = ledger.NotCompleted

@@ -19,6 +19,7 @@ const (
 	readers    = 8 // requests at once
 	askEvery   = 100 * time.Millisecond
 	readBound  = 10 * time.Second
+	readTries  = 5
 	judgeEvery = 250 * time.Millisecond
 )
 
@@ -112,7 +113,13 @@ func (o *Observer) read(ctx context.Context, flows []string, into map[string]inv
 	var mu sync.Mutex
 	var failed error
 	each(flows, func(id string) {
-		h, err := o.history(context.WithoutCancel(ctx), id)
+		var h invariant.History
+		var err error
+		for range readTries { // a console that could not read in time says so
+			if h, err = o.history(context.WithoutCancel(ctx), id); client.StatusOf(err) != http.StatusServiceUnavailable {
+				break
+			}
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
