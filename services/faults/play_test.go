@@ -31,7 +31,7 @@ const (
 	recording = 20 * time.Second
 	// recordingLost is the same where much is lost, and does not come.
 	recordingLost = 3 * time.Second
-	patience  = time.Minute
+	patience      = time.Minute
 )
 
 // A row is a line of the fault matrix.

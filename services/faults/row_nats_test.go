@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -37,7 +39,7 @@ func TestRowPoison(t *testing.T) {
 	space := subject.NewSpace("")
 	sent := 0
 	play(t, row{
-		fault: "garbage bytes as commands and invocations", short: 1, long: 5, pause: 3 * second,
+		fault: "garbage bytes as commands and invocations, and dead letters redriven", short: 1, long: 5, pause: 3 * second,
 		once: func(r *run) {
 			js := r.jetstream()
 			for i := range 20 {
@@ -53,8 +55,50 @@ func TestRowPoison(t *testing.T) {
 			}
 			r.wait(2 * second)
 		},
-		after: func(r *run, _ map[string]invariant.History) { r.buried(sent) },
+		after: func(r *run, _ map[string]invariant.History) {
+			r.buried(sent)
+			r.redriven(sent)
+		},
 	})
+}
+
+// redriven has some of the letters tried again: they leave DEAD, and come back as
+// new ones, for they are garbage still.
+func (r *run) redriven(sent int) {
+	r.t.Helper()
+	api, err := client.New(r.w.Consoles[0], client.Options{})
+	r.must(err)
+	before := r.letters(api)
+	redriven := slices.Sorted(maps.Keys(before))[:redrives]
+	for _, id := range redriven {
+		r.must(api.RedriveDeadLetter(r.t.Context(), id))
+	}
+	r.eventually(func() error {
+		after := r.letters(api)
+		for _, id := range redriven {
+			if after[id] {
+				return fmt.Errorf("letter %d is still there", id)
+			}
+		}
+		if len(after) != sent {
+			return fmt.Errorf("%d letters, want %d", len(after), sent)
+		}
+		return nil
+	})
+}
+
+// redrives is how many letters are redriven.
+const redrives = 5
+
+// letters are the ids of all dead letters.
+func (r *run) letters(api *client.Client) map[uint64]bool {
+	r.t.Helper()
+	all := map[uint64]bool{}
+	for letter, err := range api.DeadLetters(r.t.Context(), client.DeadFilter{}) {
+		r.must(err)
+		all[letter.ID] = true
+	}
+	return all
 }
 
 // buried checks that DEAD holds so many letters, each with a reason.
@@ -168,7 +212,7 @@ func TestRowNATSClusterMemberKilled(t *testing.T) {
 	t.Parallel()
 	kills := 0
 	play(t, row{
-		fault: "kill -9 of one of three nats-servers, the leader of FLOWS every other time", short: 4, long: 50, pause: 15 * second,
+		fault: "kill -9 of one of three nats-servers, the leader of FLOWS every other time", short: 2, long: 50, pause: 15 * second,
 		world: world.Options{Servers: 3, Env: map[string]string{"STREAM_REPLICAS": "3"}},
 		once: func(r *run) {
 			servers := r.w.Names(world.NATS)
