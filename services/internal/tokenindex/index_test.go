@@ -180,6 +180,13 @@ func stories() map[string][]step {
 			{comes: success("b", 1), want: tokenindex.Replayed},
 			{comes: success("a", 1), want: tokenindex.Refused},
 		},
+		"what the engine decided is stored again when a later attempt repeats it": {
+			{comes: failure("a", 1), want: tokenindex.Claimed},
+			mark(tokenindex.Decided, "a", 0, 9),
+			{comes: failure("a", 1), want: tokenindex.Replayed},
+			{comes: failure("a", 2), want: tokenindex.Again},
+			{comes: failure("b", 2), want: tokenindex.Refused},
+		},
 		"closed": {
 			{comes: success("a", 1), want: tokenindex.Claimed},
 			mark(tokenindex.Closed, "", 0, 9),

@@ -20,7 +20,11 @@ if r[1] then
   if what == 'c' then
     return 'gone'
   end
-  return d == digest and 'replayed' or 'refused'
+  if d ~= digest then
+    return 'refused'
+  end
+  local before, of = accepted(kind == 's' and r[3] or r[4])
+  return before == digest and attempt > of and 'again' or 'replayed'
 end
 
 local success, succeeded, sure = accepted(r[3])
