@@ -93,8 +93,6 @@ func (v *validation) absent(d Definition) {
 	v.check(d.Flow == nil, "flow", missing)
 	v.check(d.Wait == nil, "wait", missing)
 	v.check(!d.Memoizable, "memoizable", missing)
-	if d.WorkConfig != nil {
-	}
 }
 
 func (v *validation) attribute(name string, a Attribute) {
