@@ -93,8 +93,8 @@ func TestCalls(t *testing.T) {
 			`{"goals":["a"],"required":["x"],"steps":{},"attributes":{"x":{"providers":[],"consumers":["a"]}},"excluded":{"satisfied":["b"],"missing":{"c":["y"]}}}`,
 		},
 		{"start", 201, `{"flow_id":"f"}`, func(ctx context.Context, c *client.Client) (any, error) {
-			return c.StartFlow(ctx, client.StartRequest{ID: "f", Goals: []string{"a"}, Labels: map[string]string{"l": "v"}, TimeoutMS: 9})
-		}, "POST /engine/flow", `{"id":"f","goals":["a"],"labels":{"l":"v"},"timeout_ms":9}`, `"f"`},
+			return c.StartFlow(ctx, client.StartRequest{ID: "f", Goals: []string{"a"}, Labels: map[string]string{"l": "v"}, TimeoutMS: 9, CallbackURL: "http://c/", CallbackSecret: "whsec_x"})
+		}, "POST /engine/flow", `{"id":"f","goals":["a"],"labels":{"l":"v"},"timeout_ms":9,"callback_url":"http://c/","callback_secret":"whsec_x"}`, `"f"`},
 		{"status", 200, `{"status":"failed","created_at":"2026-01-01T00:00:00Z","error":"no"}`, func(ctx context.Context, c *client.Client) (any, error) {
 			return c.FlowStatus(ctx, "f")
 		}, "GET /engine/flow/f/status", "", `{"status":"failed","created_at":"2026-01-01T00:00:00Z","error":"no"}`},

@@ -23,6 +23,11 @@ type StartRequest struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// TimeoutMS is how many milliseconds the flow may take; 0 means no limit.
 	TimeoutMS int64 `json:"timeout_ms,omitempty"`
+	// CallbackURL is told when the flow ended, see [ReadCallback].
+	CallbackURL string `json:"callback_url,omitempty"`
+	// CallbackSecret, whsec_ and base64 of at least 24 bytes, is what that is
+	// signed with; empty signs nothing. It is shown nowhere.
+	CallbackSecret string `json:"callback_secret,omitempty"`
 }
 
 // StartFlow starts a flow and returns its id. When it returns without an error

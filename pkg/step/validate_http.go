@@ -2,6 +2,8 @@ package step
 
 import (
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,11 +32,34 @@ func (v *validation) call(d Definition) {
 	}
 	v.milliseconds("http.timeout", d.HTTP.Timeout, 0)
 	if d.HTTP.Secret != "" {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(d.HTTP.Secret, secretPrefix))
-		v.check(err == nil && len(key) >= minSecret && strings.HasPrefix(d.HTTP.Secret, secretPrefix),
-			"http.secret", "must be %s and base64 of at least %d bytes", secretPrefix, minSecret)
+		if err := CheckSecret(d.HTTP.Secret); err != nil {
+			v.add("http.secret", "%s", err)
+		}
 	}
 	v.headers(d.HTTP.Headers)
+}
+
+// CheckSecret says why a text is no secret to sign by (Standard Webhooks) with.
+func CheckSecret(text string) error {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, secretPrefix))
+	if err != nil || len(key) < minSecret || !strings.HasPrefix(text, secretPrefix) {
+		return fmt.Errorf("must be %s and base64 of at least %d bytes", secretPrefix, minSecret)
+	}
+	return nil
+}
+
+// CheckURL says why a text is no URL that can be called.
+func CheckURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
+		return errors.New("must be an absolute http or https URL")
+	case u.Fragment != "":
+		return errors.New("must not hold a fragment")
+	case u.User != nil:
+		return errors.New("must not hold a user or password")
+	}
+	return nil
 }
 
 func (v *validation) url(field, text string) {
@@ -42,13 +67,9 @@ func (v *validation) url(field, text string) {
 		v.add(field, "is required")
 		return
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "" {
-		v.add(field, "must be an absolute http or https URL")
-		return
+	if err := CheckURL(text); err != nil {
+		v.add(field, "%s", err)
 	}
-	v.check(u.Fragment == "", field, "must not hold a fragment")
-	v.check(u.User == nil, field, "must not hold a user or password: use http.headers")
 }
 
 func (v *validation) headers(headers map[string]string) {

@@ -127,6 +127,10 @@ func (s Space) InvokeHTTP(stepID string, partition int, flowID string) string {
 	return s.join("invoke.http", Escape(stepID)+".", partition, flowID)
 }
 
+// CallbackStep stands in place of a step where the invocation is a flow's
+// callback. No step can have that id.
+const CallbackStep = "_callback"
+
 // InvocationsHTTP matches the HTTP invocations of one partition, or of all when
 // it is negative.
 func (s Space) InvocationsHTTP(partition int) string {

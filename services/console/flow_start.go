@@ -30,10 +30,11 @@ type startRequest struct {
 	Labels    map[string]*string         `json:"labels"`
 	TimeoutMS int64                      `json:"timeout_ms"`
 
+	CallbackURL    string `json:"callback_url"`
+	CallbackSecret string `json:"callback_secret"`
+
 	// What the contract has and this release has not.
-	CallbackURL    json.RawMessage `json:"callback_url"`
-	CallbackSecret json.RawMessage `json:"callback_secret"`
-	StartAt        json.RawMessage `json:"start_at"`
+	StartAt json.RawMessage `json:"start_at"`
 }
 
 // A flowRequest is a start request that was checked, and what makes it equal to
@@ -45,6 +46,9 @@ type flowRequest struct {
 	init   map[string]json.RawMessage
 	labels map[string]string
 	limit  int64
+
+	callbackURL, callbackSecret string
+
 	digest []byte
 }
 
@@ -111,6 +115,7 @@ func (c *Console) start(ctx context.Context, r flowRequest) (int, error) {
 		FlowId: r.id,
 		Kind: &sluicev1.Command_StartFlow{StartFlow: &sluicev1.StartFlow{
 			Plan: made.bytes, Init: init, Labels: r.labels, TimeoutMs: r.limit, RequestDigest: r.digest,
+			CallbackUrl: r.callbackURL, CallbackSecret: []byte(r.callbackSecret),
 		}},
 	}
 	if size, limit := proto.Size(cmd), int(c.bus.NC.MaxPayload()/2); size > limit {
@@ -162,13 +167,18 @@ func (c *Console) startedBefore(ctx context.Context, r flowRequest, unplannable 
 func (c *Console) check(r startRequest) (flowRequest, error) {
 	var none flowRequest
 	for name, value := range map[string]json.RawMessage{
-		"callback_url": r.CallbackURL, "callback_secret": r.CallbackSecret, "start_at": r.StartAt,
+		"start_at": r.StartAt,
 	} {
 		if len(value) > 0 && string(value) != "null" {
 			return none, absent(name)
 		}
 	}
-	out := flowRequest{id: r.ID, init: r.Init, limit: r.TimeoutMS}
+	if err := checkCallback(r.CallbackURL, r.CallbackSecret); err != nil {
+		return none, err
+	}
+	out := flowRequest{
+		id: r.ID, init: r.Init, limit: r.TimeoutMS, callbackURL: r.CallbackURL, callbackSecret: r.CallbackSecret,
+	}
 	var err error
 	if out.goals, err = c.checkGoals(r.Goals); err != nil {
 		return none, err
@@ -226,6 +236,12 @@ func (r flowRequest) digestOf() ([]byte, error) {
 	}
 	if r.limit > 0 {
 		same["timeout_ms"] = r.limit
+	}
+	if r.callbackURL != "" {
+		same["callback_url"] = r.callbackURL
+	}
+	if r.callbackSecret != "" { // of more than can be guessed, so its digest tells nothing of it
+		same["callback_secret"] = r.callbackSecret
 	}
 	text, err := json.Marshal(same)
 	if err != nil {

@@ -73,6 +73,9 @@ func (c *call) decode(b *bus.Bus) error {
 	if flowID != c.inv.GetFlowId() || stepID != work.GetStepId() {
 		return dead.Poisoned(dead.Misplaced, "subject and message name different steps or flows")
 	}
+	if c.inv.GetCallback() != nil {
+		return c.decodeCallback(stepID)
+	}
 	if c.inv.GetToken() == "" || work.GetAttempt() == 0 {
 		return dead.Poisoned(dead.Impossible, "it has no token or no attempt")
 	}

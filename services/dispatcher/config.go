@@ -25,6 +25,12 @@ type Config struct {
 	// EndpointAllowHosts, where not empty, lists the only hosts that may be
 	// called, as "host" or "*.domain".
 	EndpointAllowHosts []string `env:"ENDPOINT_ALLOW_HOSTS" help:"the only hosts that may be called, as host or *.domain, with commas between; any by default"`
+	// CallbackRetryFor is how old a callback may become that nobody takes.
+	CallbackRetryFor time.Duration `env:"CALLBACK_RETRY_FOR" envDefault:"24h" help:"how long a callback is tried that nobody takes; then it is a dead letter"`
+	// Delays between the tries of a callback; those of steps are the console's.
+	RetryBackoffMS    int64  `env:"RETRY_BACKOFF_MS" envDefault:"1000" help:"milliseconds before the first retry"`
+	RetryMaxBackoffMS int64  `env:"RETRY_MAX_BACKOFF_MS" envDefault:"60000" help:"longest delay before a retry, in milliseconds"`
+	RetryBackoffType  string `env:"RETRY_BACKOFF_TYPE" envDefault:"exponential" help:"how the delay grows: fixed, linear or exponential"`
 	// DrainTimeout is how long calls may go on once the dispatcher stops.
 	DrainTimeout time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what runs may go on once the process is told to stop"`
 }
@@ -38,6 +44,10 @@ func (c Config) Validate() error {
 	if c.CallConcurrency < 1 {
 		mistakes = append(mistakes, fmt.Errorf("CALL_CONCURRENCY: %d is less than 1", c.CallConcurrency))
 	}
+	if c.CallbackRetryFor <= 0 {
+		mistakes = append(mistakes, fmt.Errorf("CALLBACK_RETRY_FOR: %s is not more than 0", c.CallbackRetryFor))
+	}
+	mistakes = append(mistakes, c.validateBackoff())
 	if c.DrainTimeout < 0 {
 		mistakes = append(mistakes, fmt.Errorf("DRAIN_TIMEOUT: %s is negative", c.DrainTimeout))
 	}

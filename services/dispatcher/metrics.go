@@ -17,6 +17,7 @@ type metrics struct {
 	parked       prometheus.Counter
 	redeliveries prometheus.Counter
 	expired      prometheus.Counter
+	callbacks    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -46,6 +47,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		expired: factory.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_invocations_expired_total", Help: "Invocations dropped because their attempt had timed out.",
 		}),
+		callbacks: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_callbacks_total", Help: "Callbacks by what became of them: taken, again (to be tried again) or dead.",
+		}, []string{"result"}),
 	}
 	for _, class := range []answer.Class{answer.Accepted, answer.Succeeded, answer.Failed, answer.NotCompleted} {
 		m.calls[class] = calls.WithLabelValues(string(class))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -45,23 +46,28 @@ func (d *Dispatcher) request(ctx context.Context, c *call) (*http.Request, error
 	header["Idempotency-Key"] = []string{c.inv.GetToken()}
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 	if secret != "" {
-		if err := sign(header, secret, c.inv, body, time.Now()); err != nil {
+		if err := sign(header, secret, attemptID(c.inv), body, time.Now()); err != nil {
 			return nil, err
 		}
 	}
+	return postOf(ctx, c.target.url, header, body), nil
+}
+
+// postOf is the request that posts a body once.
+func postOf(ctx context.Context, to *url.URL, header http.Header, body []byte) *http.Request {
 	req := (&http.Request{
-		Method: http.MethodPost, URL: c.target.url, Host: c.target.url.Host, Header: header,
+		Method: http.MethodPost, URL: to, Host: to.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		// Without GetBody: the transport would repeat a request that has an
 		// Idempotency-Key by itself, and nobody would know that the answer is one
 		// to a repeated call.
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}).WithContext(ctx)
-	if user := c.target.url.User; user != nil && header.Get("Authorization") == "" {
+	if user := to.User; user != nil && header.Get("Authorization") == "" {
 		password, _ := user.Password()
 		req.SetBasicAuth(user.Username(), password)
 	}
-	return req, nil
+	return req
 }
 
 // lastProgress is what the last heartbeat of an earlier attempt said, as far as
@@ -116,25 +122,33 @@ func rawValues(values map[string][]byte) map[string]json.RawMessage {
 	return out
 }
 
-// sign adds the Standard Webhooks headers. The id is the attempt's: the same
-// when it is delivered again, another for the next attempt, which a receiver
-// that remembers ids must not take for a replay.
-func sign(header http.Header, secret string, inv *sluicev1.Invocation, body []byte, now time.Time) error {
-	hook, err := standardwebhooks.NewWebhook(secret)
-	if err != nil {
-		return fmt.Errorf("use the step's secret: %w", err)
-	}
+// attemptID names an attempt to a receiver that remembers ids: the same when it
+// is delivered again, another for the next attempt, which must not be taken for a
+// replay.
+func attemptID(inv *sluicev1.Invocation) string {
 	id := "msg_" + token.Hash(inv.GetToken()) + "_"
 	if inv.GetCompensate() {
 		id += "undo_"
 	}
-	id += strconv.FormatUint(uint64(inv.GetWork().GetAttempt()), 10)
-	signature, err := hook.Sign(id, now, body)
-	if err != nil {
-		return fmt.Errorf("sign the invocation: %w", err)
-	}
+	return id + strconv.FormatUint(uint64(inv.GetWork().GetAttempt()), 10)
+}
+
+// sign adds the Standard Webhooks headers: without a secret those that say which
+// message it is, and when it was sent.
+func sign(header http.Header, secret, id string, body []byte, now time.Time) error {
 	header.Set(standardwebhooks.HeaderWebhookID, id)
 	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	if secret == "" {
+		return nil
+	}
+	hook, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		return fmt.Errorf("use the secret to sign with: %w", err)
+	}
+	signature, err := hook.Sign(id, now, body)
+	if err != nil {
+		return fmt.Errorf("sign the message: %w", err)
+	}
 	header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	return nil
 }

@@ -29,6 +29,10 @@ const uncalledDelay = time.Second
 
 // serve makes a call and settles it.
 func (d *Dispatcher) serve(work context.Context, c *call) {
+	if c.inv.GetCallback() != nil {
+		d.callBack(work, c)
+		return
+	}
 	began := time.Now()
 	d.metrics.began(c, began)
 	ctx, span := d.startSpan(work, c)

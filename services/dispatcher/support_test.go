@@ -59,6 +59,7 @@ func newRig(tb testing.TB) *rig {
 	tb.Cleanup(func() { _ = index.Close() })
 	return &rig{t: tb, bus: testkit.Bus(tb), index: index, cfg: dispatcher.Config{
 		EndpointConcurrency: 8, CallConcurrency: 64, AllowPrivateEndpoints: true, DrainTimeout: 5 * time.Second,
+		CallbackRetryFor: time.Hour, RetryBackoffMS: 20, RetryMaxBackoffMS: 200, RetryBackoffType: "exponential",
 	}}
 }
 

@@ -55,6 +55,9 @@ func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
 	if !mayCome(src, cmd) {
 		return nil, dead.Poisoned(dead.Misplaced, "a command %T may not come from %s", cmd.GetKind(), src)
 	}
+	if err := e.sealSecret(cmd); err != nil {
+		return nil, err
+	}
 	return &command{
 		Command: cmd, msg: msg, stored: meta.Timestamp,
 		at: flow.Position{Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()},

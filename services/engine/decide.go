@@ -38,7 +38,7 @@ func (p *partition) decide(ctx context.Context, j *job) {
 	}
 	turn := j.entry.state.Begin(flow.Env{
 		Now: p.e.clock.now(), Run: randomRun(), Floor: p.floor, Token: p.e.keys.Ring().Mint,
-		ArgumentBytes: int(p.e.bus.NC.MaxPayload() / 2), CommitBytes: p.e.commitBytes(), MaxItems: p.e.cfg.MaxWorkItems,
+		ArgumentBytes: p.e.argumentBytes(), CommitBytes: p.e.commitBytes(), MaxItems: p.e.cfg.MaxWorkItems,
 		Full: p.e.bus.OnReserve(p.e.bus.Shard(p.n)),
 	})
 	budget := int(p.e.bus.NC.MaxPayload() / payloadShare)

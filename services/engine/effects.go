@@ -82,6 +82,13 @@ func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, 
 		}
 		j.emit.pending = append(j.emit.pending, future)
 	}
+	if fx.Callback != nil {
+		future, err := p.e.callBack(ctx, fx.Callback, j.entry.state.CallbackSecret)
+		if err != nil {
+			return err
+		}
+		j.emit.pending = append(j.emit.pending, future)
+	}
 	p.e.mark(fx.Marks, sequence)
 	if fx.Retired {
 		j.emit.retired, j.emit.retireTo = true, sequence
@@ -133,6 +140,8 @@ func effectID(inv *sluicev1.Invocation, cause uint64) string {
 	kind, w := "compensate", inv.GetWork()
 	switch {
 	case inv.GetCompensate():
+	case inv.GetCallback() != nil:
+		kind, cause = "callback", inv.GetCallback().GetRevision()
 	case inv.GetScript().GetPredicate():
 		kind, cause = "predicate", 0
 	default:

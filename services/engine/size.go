@@ -17,6 +17,9 @@ const headerBytes = 8 << 10
 // largest message is for one command that goes past it, and for headers.
 func (e *Engine) commitBytes() int { return int(e.bus.NC.MaxPayload() / 8 * 7) }
 
+// argumentBytes bounds what one invocation may carry.
+func (e *Engine) argumentBytes() int { return int(e.bus.NC.MaxPayload() / 2) }
+
 // oversized reports whether the turn's commit fits into no message, and then
 // drops what was decided. The commands are decided again one by one, and the one
 // that is too much by itself is a dead letter: nothing that comes by HTTP is.

@@ -274,10 +274,12 @@ type StartFlow struct {
 	// Id of the flow and step that this flow is a child of. Not used by this release.
 	ParentFlowId string `protobuf:"bytes,6,opt,name=parent_flow_id,json=parentFlowId,proto3" json:"parent_flow_id,omitempty"`
 	ParentStepId string `protobuf:"bytes,7,opt,name=parent_step_id,json=parentStepId,proto3" json:"parent_step_id,omitempty"`
-	// URL told when the flow ended. Not used by this release.
-	CallbackUrl   string `protobuf:"bytes,8,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// URL told when the flow ended.
+	CallbackUrl string `protobuf:"bytes,8,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
+	// What the callback is signed with; the engine seals it before it is written down.
+	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StartFlow) Reset() {
@@ -364,6 +366,13 @@ func (x *StartFlow) GetCallbackUrl() string {
 		return x.CallbackUrl
 	}
 	return ""
+}
+
+func (x *StartFlow) GetCallbackSecret() []byte {
+	if x != nil {
+		return x.CallbackSecret
+	}
+	return nil
 }
 
 // WorkRef names one attempt of one work item.
@@ -1125,7 +1134,7 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\vretire_flow\x18\x0f \x01(\v2\x15.sluice.v1.RetireFlowH\x00R\n" +
 	"retireFlow\x12>\n" +
 	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x10\x10\x1eJ\x04\b\x1f\x10(\"\xb6\x03\n" +
+	"\x04kindJ\x04\b\x10\x10\x1eJ\x04\b\x1f\x10(\"\xe4\x03\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -1135,7 +1144,8 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\x0erequest_digest\x18\x05 \x01(\fR\rrequestDigest\x12$\n" +
 	"\x0eparent_flow_id\x18\x06 \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\a \x01(\tR\fparentStepId\x12!\n" +
-	"\fcallback_url\x18\b \x01(\tR\vcallbackUrl\x1a7\n" +
+	"\fcallback_url\x18\b \x01(\tR\vcallbackUrl\x12,\n" +
+	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +

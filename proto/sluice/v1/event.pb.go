@@ -554,9 +554,11 @@ type FlowStarted struct {
 	ParentFlowId string `protobuf:"bytes,7,opt,name=parent_flow_id,json=parentFlowId,proto3" json:"parent_flow_id,omitempty"`
 	ParentStepId string `protobuf:"bytes,8,opt,name=parent_step_id,json=parentStepId,proto3" json:"parent_step_id,omitempty"`
 	// URL told when the flow ended.
-	CallbackUrl   string `protobuf:"bytes,9,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CallbackUrl string `protobuf:"bytes,9,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
+	// What the callback is signed with, sealed by a token key: histories are read by many.
+	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FlowStarted) Reset() {
@@ -650,6 +652,13 @@ func (x *FlowStarted) GetCallbackUrl() string {
 		return x.CallbackUrl
 	}
 	return ""
+}
+
+func (x *FlowStarted) GetCallbackSecret() []byte {
+	if x != nil {
+		return x.CallbackSecret
+	}
+	return nil
 }
 
 // FlowCompleted says that every goal was reached.
@@ -2064,7 +2073,7 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x10work_compensated\x18& \x01(\v2\x1a.sluice.v1.WorkCompensatedH\x00R\x0fworkCompensated\x12P\n" +
 	"\x13compensation_failed\x18' \x01(\v2\x1d.sluice.v1.CompensationFailedH\x00R\x12compensationFailedB\x06\n" +
 	"\x04kindB\a\n" +
-	"\x05_item\"\xce\x03\n" +
+	"\x05_item\"\xfc\x03\n" +
 	"\vFlowStarted\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x06R\x03run\x124\n" +
@@ -2075,7 +2084,8 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x0erequest_digest\x18\x06 \x01(\fR\rrequestDigest\x12$\n" +
 	"\x0eparent_flow_id\x18\a \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\b \x01(\tR\fparentStepId\x12!\n" +
-	"\fcallback_url\x18\t \x01(\tR\vcallbackUrl\x1a7\n" +
+	"\fcallback_url\x18\t \x01(\tR\vcallbackUrl\x12,\n" +
+	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +

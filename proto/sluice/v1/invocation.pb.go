@@ -113,7 +113,9 @@ type Invocation struct {
 	// True for a call that undoes a success: the endpoint is the step's compensate URL, and the attempt counts these calls.
 	Compensate bool `protobuf:"varint,40,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	// What the work item gave: output name to JSON value; only where it is undone.
-	Outputs       map[string][]byte `protobuf:"bytes,41,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Outputs map[string][]byte `protobuf:"bytes,41,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What to tell the endpoint of the flow's end, in place of a step's work. Such an invocation has no token, and the work of no step.
+	Callback      *Callback `protobuf:"bytes,20,opt,name=callback,proto3" json:"callback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,16 +269,130 @@ func (x *Invocation) GetOutputs() map[string][]byte {
 	return nil
 }
 
+func (x *Invocation) GetCallback() *Callback {
+	if x != nil {
+		return x.Callback
+	}
+	return nil
+}
+
+// Callback tells who started a flow that it ended. At least once: a repeat has the same run and revision.
+type Callback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Revision of the commit that ended the flow.
+	Revision uint64     `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Status   FlowStatus `protobuf:"varint,2,opt,name=status,proto3,enum=sluice.v1.FlowStatus" json:"status,omitempty"`
+	// What the goals gave: name to JSON value.
+	Outputs map[string][]byte `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Names of what is too large to stand here; it is in the flow's state.
+	Omitted []string `protobuf:"bytes,4,rep,name=omitted,proto3" json:"omitted,omitempty"`
+	Error   string   `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// Unix nanoseconds.
+	CompletedNs int64 `protobuf:"varint,6,opt,name=completed_ns,json=completedNs,proto3" json:"completed_ns,omitempty"`
+	// True when it has to be signed.
+	Signed bool `protobuf:"varint,7,opt,name=signed,proto3" json:"signed,omitempty"`
+	// What it is signed with, in the letters of base64url: this message must not be logged. Absent where what seals it is gone.
+	Secret        string `protobuf:"bytes,8,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Callback) Reset() {
+	*x = Callback{}
+	mi := &file_sluice_v1_invocation_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Callback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Callback) ProtoMessage() {}
+
+func (x *Callback) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_invocation_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Callback.ProtoReflect.Descriptor instead.
+func (*Callback) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_invocation_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Callback) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Callback) GetStatus() FlowStatus {
+	if x != nil {
+		return x.Status
+	}
+	return FlowStatus_FLOW_STATUS_UNSPECIFIED
+}
+
+func (x *Callback) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *Callback) GetOmitted() []string {
+	if x != nil {
+		return x.Omitted
+	}
+	return nil
+}
+
+func (x *Callback) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Callback) GetCompletedNs() int64 {
+	if x != nil {
+		return x.CompletedNs
+	}
+	return 0
+}
+
+func (x *Callback) GetSigned() bool {
+	if x != nil {
+		return x.Signed
+	}
+	return false
+}
+
+func (x *Callback) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
 var File_sluice_v1_invocation_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\n" +
-	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\"k\n" +
+	"\x1asluice/v1/invocation.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x14sluice/v1/plan.proto\x1a\x18sluice/v1/snapshot.proto\"k\n" +
 	"\n" +
 	"ScriptCall\x12)\n" +
 	"\x06script\x18\x01 \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1c\n" +
-	"\tpredicate\x18\x03 \x01(\bR\tpredicate\"\xff\x06\n" +
+	"\tpredicate\x18\x03 \x01(\bR\tpredicate\"\xb0\a\n" +
 	"\n" +
 	"Invocation\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
@@ -300,13 +416,26 @@ const file_sluice_v1_invocation_proto_rawDesc = "" +
 	"\n" +
 	"compensate\x18( \x01(\bR\n" +
 	"compensate\x12<\n" +
-	"\aoutputs\x18) \x03(\v2\".sluice.v1.Invocation.OutputsEntryR\aoutputs\x1a<\n" +
+	"\aoutputs\x18) \x03(\v2\".sluice.v1.Invocation.OutputsEntryR\aoutputs\x12/\n" +
+	"\bcallback\x18\x14 \x01(\v2\x13.sluice.v1.CallbackR\bcallback\x1a<\n" +
 	"\x0eArgumentsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xd5\x02\n" +
+	"\bCallback\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12:\n" +
+	"\aoutputs\x18\x03 \x03(\v2 .sluice.v1.Callback.OutputsEntryR\aoutputs\x12\x18\n" +
+	"\aomitted\x18\x04 \x03(\tR\aomitted\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12!\n" +
+	"\fcompleted_ns\x18\x06 \x01(\x03R\vcompletedNs\x12\x16\n" +
+	"\x06signed\x18\a \x01(\bR\x06signed\x12\x1b\n" +
+	"\x06secret\x18\b \x01(\tB\x03\x80\x01\x01R\x06secret\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
@@ -323,30 +452,36 @@ func file_sluice_v1_invocation_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_invocation_proto_rawDescData
 }
 
-var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_sluice_v1_invocation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sluice_v1_invocation_proto_goTypes = []any{
 	(*ScriptCall)(nil), // 0: sluice.v1.ScriptCall
 	(*Invocation)(nil), // 1: sluice.v1.Invocation
-	nil,                // 2: sluice.v1.Invocation.ArgumentsEntry
-	nil,                // 3: sluice.v1.Invocation.LabelsEntry
-	nil,                // 4: sluice.v1.Invocation.OutputsEntry
-	(*Script)(nil),     // 5: sluice.v1.Script
-	(*WorkRef)(nil),    // 6: sluice.v1.WorkRef
-	(StepType)(0),      // 7: sluice.v1.StepType
+	(*Callback)(nil),   // 2: sluice.v1.Callback
+	nil,                // 3: sluice.v1.Invocation.ArgumentsEntry
+	nil,                // 4: sluice.v1.Invocation.LabelsEntry
+	nil,                // 5: sluice.v1.Invocation.OutputsEntry
+	nil,                // 6: sluice.v1.Callback.OutputsEntry
+	(*Script)(nil),     // 7: sluice.v1.Script
+	(*WorkRef)(nil),    // 8: sluice.v1.WorkRef
+	(StepType)(0),      // 9: sluice.v1.StepType
+	(FlowStatus)(0),    // 10: sluice.v1.FlowStatus
 }
 var file_sluice_v1_invocation_proto_depIdxs = []int32{
-	5, // 0: sluice.v1.ScriptCall.script:type_name -> sluice.v1.Script
-	6, // 1: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
-	7, // 2: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
-	2, // 3: sluice.v1.Invocation.arguments:type_name -> sluice.v1.Invocation.ArgumentsEntry
-	3, // 4: sluice.v1.Invocation.labels:type_name -> sluice.v1.Invocation.LabelsEntry
-	0, // 5: sluice.v1.Invocation.script:type_name -> sluice.v1.ScriptCall
-	4, // 6: sluice.v1.Invocation.outputs:type_name -> sluice.v1.Invocation.OutputsEntry
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7,  // 0: sluice.v1.ScriptCall.script:type_name -> sluice.v1.Script
+	8,  // 1: sluice.v1.Invocation.work:type_name -> sluice.v1.WorkRef
+	9,  // 2: sluice.v1.Invocation.type:type_name -> sluice.v1.StepType
+	3,  // 3: sluice.v1.Invocation.arguments:type_name -> sluice.v1.Invocation.ArgumentsEntry
+	4,  // 4: sluice.v1.Invocation.labels:type_name -> sluice.v1.Invocation.LabelsEntry
+	0,  // 5: sluice.v1.Invocation.script:type_name -> sluice.v1.ScriptCall
+	5,  // 6: sluice.v1.Invocation.outputs:type_name -> sluice.v1.Invocation.OutputsEntry
+	2,  // 7: sluice.v1.Invocation.callback:type_name -> sluice.v1.Callback
+	10, // 8: sluice.v1.Callback.status:type_name -> sluice.v1.FlowStatus
+	6,  // 9: sluice.v1.Callback.outputs:type_name -> sluice.v1.Callback.OutputsEntry
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_invocation_proto_init() }
@@ -356,13 +491,14 @@ func file_sluice_v1_invocation_proto_init() {
 	}
 	file_sluice_v1_command_proto_init()
 	file_sluice_v1_plan_proto_init()
+	file_sluice_v1_snapshot_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_invocation_proto_rawDesc), len(file_sluice_v1_invocation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -302,6 +302,8 @@ type Snapshot struct {
 	ParentFlowId  string            `protobuf:"bytes,12,opt,name=parent_flow_id,json=parentFlowId,proto3" json:"parent_flow_id,omitempty"`
 	ParentStepId  string            `protobuf:"bytes,13,opt,name=parent_step_id,json=parentStepId,proto3" json:"parent_step_id,omitempty"`
 	CallbackUrl   string            `protobuf:"bytes,14,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
+	// Sealed, as in the flow's first event.
+	CallbackSecret []byte `protobuf:"bytes,45,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
 	// Attributes, sorted by name.
 	Attributes []*AttributeState `protobuf:"bytes,15,rep,name=attributes,proto3" json:"attributes,omitempty"`
 	// One for each step of the plan, in its order.
@@ -451,6 +453,13 @@ func (x *Snapshot) GetCallbackUrl() string {
 		return x.CallbackUrl
 	}
 	return ""
+}
+
+func (x *Snapshot) GetCallbackSecret() []byte {
+	if x != nil {
+		return x.CallbackSecret
+	}
+	return nil
 }
 
 func (x *Snapshot) GetAttributes() []*AttributeState {
@@ -1231,7 +1240,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xcf\a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xfd\a\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1250,7 +1259,8 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x0erequest_digest\x18\v \x01(\fR\rrequestDigest\x12$\n" +
 	"\x0eparent_flow_id\x18\f \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\r \x01(\tR\fparentStepId\x12!\n" +
-	"\fcallback_url\x18\x0e \x01(\tR\vcallbackUrl\x129\n" +
+	"\fcallback_url\x18\x0e \x01(\tR\vcallbackUrl\x12,\n" +
+	"\x0fcallback_secret\x18- \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x129\n" +
 	"\n" +
 	"attributes\x18\x0f \x03(\v2\x19.sluice.v1.AttributeStateR\n" +
 	"attributes\x12*\n" +

@@ -24,6 +24,8 @@ const (
 	Misplaced  Class = "misplaced"  // it does not belong on its subject
 	Impossible Class = "impossible" // it asks for what cannot be
 	Panic      Class = "panic"      // processing it panics
+	// Undelivered is a callback that nobody took.
+	Undelivered Class = "undelivered"
 )
 
 // Poison is the error that a message can never be processed.

@@ -12,6 +12,8 @@ type Effects struct {
 	// Invocations of attempts that began and still run. Token and webhook URL
 	// are for the shell to fill in.
 	Invocations []*sluicev1.Invocation
+	// Callback tells of the ending; nil where there is none, or nobody to tell.
+	Callback *sluicev1.Invocation
 	// Marks are what Redis should be told about tokens.
 	Marks []Mark
 	// Timer is the flow's earliest deadline in Unix nanoseconds; 0 means none.
@@ -66,6 +68,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			}
 		case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
 			ending, closing = true, true
+			fx.Callback = s.callback(c)
 		case *sluicev1.Event_FlowDeactivated:
 			fx.Ended, fx.EndedLate = true, !ending
 		case *sluicev1.Event_WorkCompensating:

@@ -60,7 +60,7 @@ func (s *State) applyFlowStarted(e *sluicev1.FlowStarted, values [][]byte, at in
 	s.Labels = e.GetLabels()
 	s.RequestDigest = e.GetRequestDigest()
 	s.ParentFlow, s.ParentStep = e.GetParentFlowId(), e.GetParentStepId()
-	s.CallbackURL = e.GetCallbackUrl()
+	s.CallbackURL, s.CallbackSecret = e.GetCallbackUrl(), e.GetCallbackSecret()
 	s.Attributes = make(map[string]Attribute, len(init)+len(p.Steps))
 	for name, value := range init {
 		s.Attributes[name] = Attribute{Value: value}

@@ -37,6 +37,8 @@ func (t *Turn) startFlow(c *sluicev1.StartFlow) Verdict {
 		ParentFlowId:  c.GetParentFlowId(),
 		ParentStepId:  c.GetParentStepId(),
 		CallbackUrl:   c.GetCallbackUrl(),
+		// Sealed by the shell.
+		CallbackSecret: c.GetCallbackSecret(),
 	}}})
 	t.advance()
 	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}

@@ -61,7 +61,7 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 		RequestDigest: s.RequestDigest,
 		ParentFlowId:  s.ParentFlow,
 		ParentStepId:  s.ParentStep,
-		CallbackUrl:   s.CallbackURL,
+		CallbackUrl:   s.CallbackURL, CallbackSecret: s.CallbackSecret,
 		Deactivated:   s.Deactivated,
 		Retired:       s.Retired,
 		EndedRevision: s.EndedRevision,
@@ -174,7 +174,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.Error = snap.GetError()
 	s.RequestDigest = snap.GetRequestDigest()
 	s.ParentFlow, s.ParentStep = snap.GetParentFlowId(), snap.GetParentStepId()
-	s.CallbackURL = snap.GetCallbackUrl()
+	s.CallbackURL, s.CallbackSecret = snap.GetCallbackUrl(), snap.GetCallbackSecret()
 	s.Deactivated, s.Retired = snap.GetDeactivated(), snap.GetRetired()
 	s.EndedRevision = snap.GetEndedRevision()
 	s.restoreEnding(snap.GetEnding())

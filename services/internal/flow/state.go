@@ -31,6 +31,8 @@ type State struct {
 	ParentFlow    string
 	ParentStep    string
 	CallbackURL   string
+	// CallbackSecret is what the callback is signed with, as the shell sealed it.
+	CallbackSecret []byte
 
 	Plan       *plan.Plan
 	Attributes map[string]Attribute

@@ -135,6 +135,11 @@ func (w *walk) invocation(ctx context.Context, stream string, m *bus.Stored) (*c
 	switch {
 	case err != nil || s == nil:
 		return nil, err
+	case inv.GetCallback() != nil && (!s.Exists() || s.Run != work.GetRun()):
+		return nil, nil //nolint:nilnil // it may be tried for longer than its flow's history is kept
+	case inv.GetCallback().GetRevision() > s.Revision:
+		f.Kind = check.LostTail
+		f.Detail = fmt.Sprintf("a callback for revision %d, and the flow's history ends with revision %d", inv.GetCallback().GetRevision(), s.Revision)
 	case !s.Exists():
 		f.Kind, f.Detail = check.Orphan, "a call for a flow that does not exist"
 	case s.Run != work.GetRun():

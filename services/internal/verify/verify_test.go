@@ -141,6 +141,12 @@ func TestWhatDoesNotFitToItsFlow(t *testing.T) {
 	invoke := func(s *store, id string, w *sluicev1.WorkRef) {
 		s.message(s.bus.Space.InvokeHTTP("a", s.partition(id), id), &sluicev1.Invocation{FlowId: id, Work: w})
 	}
+	callBack := func(s *store, id string, r, revision uint64) {
+		s.message(s.bus.Space.InvokeHTTP(subject.CallbackStep, s.partition(id), id), &sluicev1.Invocation{
+			FlowId: id, Work: &sluicev1.WorkRef{Run: r, StepId: subject.CallbackStep},
+			Callback: &sluicev1.Callback{Revision: revision},
+		})
+	}
 	wake := func(id string) *sluicev1.Command {
 		return &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{}}}
 	}
@@ -149,11 +155,15 @@ func TestWhatDoesNotFitToItsFlow(t *testing.T) {
 		want   check.Kind
 		stream string
 	}{
-		"a call for the running attempt":     {func(s *store) { invoke(s, "f", work(2, run)) }, "", ""},
-		"a call for an earlier attempt":      {func(s *store) { invoke(s, "f", work(1, run)) }, "", ""},
-		"a call for an attempt that is lost": {func(s *store) { invoke(s, "f", work(3, run)) }, check.LostTail, "INVOCATIONS_0"},
-		"a call for a flow that was":         {func(s *store) { invoke(s, "f", work(1, 8)) }, check.Orphan, "INVOCATIONS_0"},
-		"a call for no flow":                 {func(s *store) { invoke(s, "nobody", work(1, run)) }, check.Orphan, "INVOCATIONS_0"},
+		"a call for the running attempt":       {func(s *store) { invoke(s, "f", work(2, run)) }, "", ""},
+		"a call for an earlier attempt":        {func(s *store) { invoke(s, "f", work(1, run)) }, "", ""},
+		"a call for an attempt that is lost":   {func(s *store) { invoke(s, "f", work(3, run)) }, check.LostTail, "INVOCATIONS_0"},
+		"a call for a flow that was":           {func(s *store) { invoke(s, "f", work(1, 8)) }, check.Orphan, "INVOCATIONS_0"},
+		"a call for no flow":                   {func(s *store) { invoke(s, "nobody", work(1, run)) }, check.Orphan, "INVOCATIONS_0"},
+		"a callback":                           {func(s *store) { callBack(s, "f", run, 1) }, "", ""},
+		"a callback of a flow that was":        {func(s *store) { callBack(s, "f", 8, 99) }, "", ""},
+		"a callback of no flow":                {func(s *store) { callBack(s, "nobody", run, 99) }, "", ""},
+		"a callback of an ending that is lost": {func(s *store) { callBack(s, "f", run, 99) }, check.LostTail, "INVOCATIONS_0"},
 		"a call that cannot be read": {
 			func(s *store) {
 				s.publish(&nats.Msg{Subject: s.bus.Space.InvokeHTTP("a", s.partition("f"), "f"), Data: []byte("?")})
