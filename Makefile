@@ -70,7 +70,7 @@ FAULTS_JOBS ?= 1
 FAULTS_ROWS ?= .
 
 .PHONY: faults-short
-faults-short: ## break everything a few times under load (about 6 minutes)
+faults-short: ## break everything a few times under load (about 8 minutes)
 	FAULTS=short go test -count 1 -v -parallel $(FAULTS_JOBS) -timeout 15m -run 'TestRow.*$(FAULTS_ROWS)' ./services/faults
 
 .PHONY: faults
