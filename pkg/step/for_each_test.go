@@ -2,6 +2,7 @@ package step_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/sluiceflow/sluice/pkg/step"
@@ -25,11 +26,12 @@ func TestElements(t *testing.T) {
 		{`[1`, step.TypeAny, "is no array, which for_each needs"},
 		{``, step.TypeAny, "is no array, which for_each needs"},
 	} {
-		got := ""
 		elements, err := step.Elements(json.RawMessage(tt.value), tt.kind)
+		var parts strings.Builder
 		for _, e := range elements {
-			got += "|" + string(e)
+			parts.WriteString("|" + string(e))
 		}
+		got := parts.String()
 		if err != nil {
 			got = err.Error()
 		}

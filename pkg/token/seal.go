@@ -29,7 +29,7 @@ func (r *Ring) Seal(purpose string, secret []byte) ([]byte, error) {
 	}
 	sealed := make([]byte, sealHeader+box.NonceSize(), sealHeader+box.NonceSize()+len(secret)+box.Overhead())
 	sealed[0], sealed[1] = sealVersion, r.signer.ID
-	_, _ = rand.Read(sealed[sealHeader:]) // never fails
+	_, _ = rand.Read(sealed[sealHeader:])                                      // never fails
 	return box.Seal(sealed, sealed[sealHeader:], secret, []byte(purpose)), nil //nolint:gosec // the nonce is random: two lines up
 }
 

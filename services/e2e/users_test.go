@@ -211,7 +211,12 @@ func (s *secured) heartbeat(l *load) {
 	}
 	url := <-urls
 	testkit.Eventually(s.t, patience, func() error {
-		resp, err := http.Post(url+"/heartbeat", "application/json", strings.NewReader(`{"progress": 0.5}`)) //nolint:noctx // of the gateway
+		req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, url+"/heartbeat", strings.NewReader(`{"progress": 0.5}`))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err
 		}
