@@ -18,7 +18,7 @@ func fuzzed(t tb) []byte {
 		Steps: []*sluicev1.PlannedStep{
 			step("a", required("n"), typedOutput("x", "number"), compensable()),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
-			step("d", each(constant("list", "[1,2]")), output("y"), scripted, predicate, work(func(w *sluicev1.WorkConfig) {
+			step("d", each(constant("list", "[1,2]")), output("y"), compensable(), scripted, predicate, work(func(w *sluicev1.WorkConfig) {
 				w.HeartbeatTimeoutMs, w.DeadlineMs = 10_000, 60_000
 			})),
 		},
@@ -38,7 +38,7 @@ func fuzzedLives(t tb) []*life {
 	for _, l := range []*life{asked, running, retrying, ended, compensating} {
 		l.do(fuzzedStart(t))
 	}
-	for _, l := range []*life{running, retrying, ended} {
+	for _, l := range []*life{running, retrying, ended, compensating} {
 		l.do(answered("d", 1, true))
 	}
 	retrying.do(complete(ref("a", 1), succeeded("x", "1")))
@@ -65,7 +65,7 @@ func FuzzCommand(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for moment := range uint8(5) {
+		for moment := range uint8(6) {
 			f.Add(moment, int64(1000), data)
 		}
 	}
