@@ -269,7 +269,10 @@ func (e *engine) run(ctx context.Context) error {
 				if err != nil {
 					return
 				}
-				if err := e.handle(context.WithoutCancel(ctx), msg); err != nil {
+				switch err := e.handle(context.WithoutCancel(ctx), msg); {
+				case errors.Is(err, context.DeadlineExceeded):
+					_ = msg.Nak() // NATS does not answer: the command comes again
+				case err != nil:
 					e.t.Errorf("engine: %v", err)
 				}
 			}
