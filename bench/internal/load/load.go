@@ -6,19 +6,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sluiceflow/sluice/bench/internal/api"
 	"github.com/sluiceflow/sluice/bench/internal/measure"
 )
 
 const (
 	settleLimit = 30 * time.Second // for the last flows, once no new ones are started
-	callLimit   = 20 * time.Second
-	pause       = 20 * time.Millisecond // before a call that was refused is sent again
-	sample      = 100                   // finished flows that are read back
+	headerLimit = 20 * time.Second // for the header of an invocation
+	sample      = 100              // finished flows that are read back
 )
 
 // Config says what to measure.
@@ -33,7 +32,7 @@ type Config struct {
 type load struct {
 	cfg    Config
 	prefix string // of all ids of this run
-	client *http.Client
+	api    *api.Client
 	result json.RawMessage // the value that each step gives
 
 	waiting    sync.Map // flow id -> chan struct{}, closed once the last step's result is accepted
@@ -41,7 +40,6 @@ type load struct {
 	queue      chan metadata
 	steps      atomic.Int64
 	duplicates atomic.Int64
-	errors     measure.Counts
 	flows      measure.Latencies
 	webhooks   measure.Latencies
 
@@ -55,8 +53,7 @@ func Run(ctx context.Context, cfg Config) (measure.Result, error) {
 	defer cancel()
 	l := &load{
 		cfg: cfg, prefix: fmt.Sprintf("load%d", time.Now().UnixNano()), queue: make(chan metadata, backlog),
-		client: &http.Client{Timeout: callLimit, Transport: &http.Transport{MaxIdleConns: 2048, MaxIdleConnsPerHost: 2048}},
-		result: payload(),
+		api: api.New(cfg.API), result: payload(),
 	}
 	endpoint, stop, err := l.serve(ctx)
 	if err != nil {
@@ -87,7 +84,7 @@ func (l *load) drive(ctx context.Context) (measure.Result, error) {
 			for i := 0; time.Now().Before(end); i++ {
 				if err := l.flow(ctx, fmt.Sprintf("%s-%d-%d", l.prefix, g, i)); err != nil {
 					stuck.Add(1)
-					l.errors.Add(err.Error())
+					l.api.Errors.Add(err.Error())
 				}
 			}
 		})
@@ -98,7 +95,7 @@ func (l *load) drive(ctx context.Context) (measure.Result, error) {
 		Concurrency: l.cfg.Concurrency, Steps: l.cfg.Steps,
 		FlowP50: l.flows.Percentile(.5), FlowP99: l.flows.Percentile(.99),
 		WebhookP50: l.webhooks.Percentile(.5), WebhookP99: l.webhooks.Percentile(.99),
-		Duplicates: l.duplicates.Load(), Errors: l.errors.All(),
+		Duplicates: l.duplicates.Load(), Errors: l.api.Errors.All(),
 	}
 	r.Rates(l.flows.Count(), int(l.steps.Load()), elapsed)
 	if n := stuck.Load(); n > 0 || r.FlowsDone == 0 {

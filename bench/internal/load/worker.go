@@ -7,13 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 )
 
 const (
-	senders     = 128     // webhook calls at once
+	senders     = 128     // webhook calls at once, or as many as there are flows in flight if that is more
 	backlog     = 1 << 16 // invocations taken and not yet answered by a webhook
 	resultBytes = 200     // of the value that a step gives
 )
@@ -37,10 +35,10 @@ func (l *load) serve(ctx context.Context) (endpoint string, stop func(), err err
 		return "", nil, fmt.Errorf("listen for invocations: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	for range senders {
+	for range max(senders, l.cfg.Concurrency) {
 		go l.answer(ctx)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(l.invocation), ReadHeaderTimeout: callLimit}
+	server := &http.Server{Handler: http.HandlerFunc(l.invocation), ReadHeaderTimeout: headerLimit}
 	go func() { _ = server.Serve(listener) }() // ends by stop
 	return "http://" + listener.Addr().String() + "/step", func() { cancel(); _ = server.Close() }, nil
 }
@@ -51,7 +49,7 @@ func (l *load) invocation(w http.ResponseWriter, r *http.Request) {
 		Metadata metadata `json:"metadata"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		l.errors.Add("invocation: not JSON")
+		l.api.Errors.Add("invocation: not JSON")
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -75,30 +73,16 @@ func (l *load) answer(ctx context.Context) {
 	}
 }
 
-// complete posts the result of one invocation, again while it could not be stored.
+// complete posts the result of one invocation. One that is refused for good leaves its flow stuck, and the run says so.
 func (l *load) complete(ctx context.Context, m metadata) {
 	result := map[string]any{"success": true, "outputs": map[string]any{output(m.StepID): l.result}}
-	for {
-		began := time.Now()
-		status, _, err := l.send(ctx, http.MethodPost, m.WebhookURL, result)
-		switch {
-		case err == nil && status == http.StatusOK:
-			l.webhooks.Add(time.Since(began))
-			l.steps.Add(1)
-			l.accepted(m)
-			return
-		case err != nil:
-			l.errors.Add("webhook: no answer")
-		case status >= http.StatusInternalServerError:
-			l.errors.Add("webhook: " + strconv.Itoa(status))
-		default: // refused for good: the flow is stuck, and the run says so
-			l.errors.Add("webhook: " + strconv.Itoa(status))
-			return
-		}
-		if sleep(ctx, pause) != nil {
-			return
-		}
+	took, err := l.api.Complete(ctx, m.WebhookURL, result)
+	if err != nil {
+		return
 	}
+	l.webhooks.Add(took)
+	l.steps.Add(1)
+	l.accepted(m)
 }
 
 // accepted ends the wait for the flow when this was its last step.
