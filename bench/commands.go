@@ -22,6 +22,7 @@ import (
 	"github.com/sluiceflow/sluice/bench/internal/natsd"
 	"github.com/sluiceflow/sluice/bench/internal/report"
 	"github.com/sluiceflow/sluice/bench/internal/stack"
+	"github.com/sluiceflow/sluice/bench/internal/waiting"
 )
 
 func runCompare(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
@@ -97,28 +98,64 @@ func publish(stdout io.Writer, path string, about report.About, rows []compare.R
 
 func runStack(ctx context.Context, flags *flag.FlagSet, args []string, stdout io.Writer) error {
 	sluice := flags.String("sluice", "bin/sluice", "binary to start the roles from")
-	sync := flags.Bool("sync", false, "sync every write of the NATS server")
+	var opts stack.Options
+	flags.BoolVar(&opts.Sync, "sync", false, "sync every write of the NATS server")
+	flags.IntVar(&opts.Engines, "engines", 1, "engines to start")
+	flags.IntVar(&opts.Gateways, "gateways", 1, "gateways to start, which the engines share out")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+	var err error
+	if opts.Self, err = executable(); err != nil {
+		return err
 	}
-	dir, err := os.MkdirTemp("", "sluice-stack-")
-	if err != nil {
+	if opts.Dir, err = os.MkdirTemp("", "sluice-stack-"); err != nil {
 		return fmt.Errorf("make a folder for the servers: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	s, err := stack.Roles(ctx, stack.Options{Self: self, Dir: dir, Sync: *sync}, *sluice)
+	defer os.RemoveAll(opts.Dir)
+	s, err := stack.Roles(ctx, opts, *sluice)
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
 	fmt.Fprintf(stdout, "console %s\ngateway %s\nengine  %s\nNATS    %s\nmonitor %s\nRedis   %s\nlogs    %s\n",
-		s.Console, s.Gateway, s.Engine, s.NATS, s.Monitor, s.Redis, dir)
+		s.Console, strings.Join(s.Gateways, " "), strings.Join(s.Engines, " "), s.NATS, s.Monitor, s.Redis, opts.Dir)
 	<-ctx.Done()
 	return nil
+}
+
+// waitingFlows is how many flows wait unless a flag says otherwise.
+const waitingFlows = 100_000
+
+// runWaiting prints the figures and fails when something was lost or the engine held too much.
+func runWaiting(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
+	cfg := waiting.Config{Log: slog.New(slog.NewTextHandler(stderr, nil))}
+	flags.StringVar(&cfg.Sluice, "sluice", "bin/sluice", "binary to start the roles from")
+	flags.IntVar(&cfg.Flows, "flows", waitingFlows, "flows that wait")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if cfg.Flows < 2 {
+		return errors.New("-flows is at least 2")
+	}
+	var err error
+	if cfg.Self, err = executable(); err != nil {
+		return err
+	}
+	result, err := waiting.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(json.NewEncoder(stdout).Encode(result), result.Err())
+}
+
+// executable is this program, which starts itself again as what it needs.
+func executable() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return path, nil
 }
 
 func runLoad(ctx context.Context, flags *flag.FlagSet, args []string, stdout io.Writer) error {

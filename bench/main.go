@@ -1,6 +1,7 @@
 // Command bench measures Sluice beside the floor of its machine and writes a table with ratios.
 //
 //	bench -sluice bin/sluice                            starts all, alternates, writes docs/benchmarks.md
+//	bench waiting -sluice bin/sluice -flows 100000      flows that wait: memory, kill -9 of the engine, what goes on
 //	bench stack -sluice bin/sluice                      starts servers and roles, says where they are, keeps them until interrupted
 //	bench sluice -api http://127.0.0.1:8080 -c 64       the load alone, against what runs already
 //	bench floor -nats URL -redis URL -worker URL -c 64  the floor alone
@@ -42,6 +43,8 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return runCompare(ctx, flags, args, stdout, stderr)
 	case "stack":
 		return runStack(ctx, flags, args, stdout)
+	case "waiting":
+		return runWaiting(ctx, flags, args, stdout, stderr)
 	case "sluice":
 		return runLoad(ctx, flags, args, stdout)
 	case "floor":
@@ -51,6 +54,6 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "worker":
 		return runWorker(ctx, flags, args)
 	default:
-		return fmt.Errorf("no command %q: there are stack, sluice, floor, nats and worker", name)
+		return fmt.Errorf("no command %q: there are waiting, stack, sluice, floor, nats and worker", name)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/sluiceflow/sluice/bench/internal/proc"
 )
 
 // stopLimit is how long a process may take to end when it was asked to. The roles drain for up to 8 s.
@@ -24,7 +26,7 @@ type Spec struct {
 	Path string
 	Args []string
 	Env  []string // beside PATH, which is inherited
-	// Log is the file that gets what the process prints; it is made anew.
+	// Log is the file that gets what the process prints, behind what is there.
 	Log string
 	// Stdout, if set, gets the standard output instead of Log.
 	Stdout io.Writer
@@ -32,9 +34,8 @@ type Spec struct {
 
 // A Child is a process of ours.
 type Child struct {
-	Name string
+	Spec
 
-	log  string
 	cmd  *exec.Cmd
 	stop context.CancelFunc
 	done chan struct{}
@@ -44,9 +45,9 @@ type Child struct {
 // Start starts a process. It is asked to end when ctx ends and killed when that takes too long; the kernel kills it when the calling
 // thread ends, so the caller's goroutine should be locked to a thread that lives as long as the program.
 func Start(ctx context.Context, spec Spec) (*Child, error) {
-	log, err := os.Create(spec.Log)
+	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("create the log of %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("open the log of %s: %w", spec.Name, err)
 	}
 	defer log.Close()
 
@@ -64,7 +65,7 @@ func Start(ctx context.Context, spec Spec) (*Child, error) {
 		stop()
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
-	c := &Child{Name: spec.Name, log: spec.Log, cmd: cmd, stop: stop, done: make(chan struct{})}
+	c := &Child{Spec: spec, cmd: cmd, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		c.err = cmd.Wait()
@@ -77,6 +78,21 @@ func (c *Child) Stop() time.Duration {
 	c.stop()
 	<-c.done
 	return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
+}
+
+// Kill ends the process at once, as a crash would, and says how much processor time it used in all.
+func (c *Child) Kill() time.Duration {
+	_ = c.cmd.Process.Kill() // it may have ended
+	return c.Stop()
+}
+
+// Memory says what the process holds. It is an error when the process has ended.
+func (c *Child) Memory() (proc.Memory, error) {
+	m, err := proc.MemoryOf(c.cmd.Process.Pid)
+	if err != nil {
+		return m, c.failure(err)
+	}
+	return m, nil
 }
 
 // Wait waits for the process to end by itself. What it printed last is part of the error.
@@ -141,7 +157,7 @@ func (c *Child) until(ctx context.Context, probe func(context.Context) error) er
 }
 
 func (c *Child) failure(err error) error {
-	return fmt.Errorf("%s: %w\n%s", c.Name, err, tail(c.log, 4000))
+	return fmt.Errorf("%s: %w\n%s", c.Name, err, tail(c.Log, 4000))
 }
 
 // tail gives the last whole lines of a file, up to n bytes.

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/sluiceflow/sluice/bench/internal/child"
+	"github.com/sluiceflow/sluice/bench/internal/proc"
 )
 
 // startLimit is how long all of it may take to get ready.
@@ -23,24 +24,28 @@ type Options struct {
 	Self string // this program, which is the NATS server too
 	Dir  string // an empty folder for stores and logs
 	Sync bool   // sync every write of the NATS server
+	// Engines and Gateways are how many processes there are of these roles; 0 means 1. The first engine gives its workers the URL of the
+	// first gateway, the second that of the second, and so on, round and round.
+	Engines, Gateways int
 }
 
 // A Stack is what runs.
 type Stack struct {
-	NATS    string // URL
-	Monitor string // URL
-	Redis   string // URL
-	Console string // URL of the control API; empty without roles
-	Gateway string // URL of the webhooks; empty without roles
-	Engine  string // URL of the engine's metrics; empty without roles
+	NATS     string   // URL
+	Monitor  string   // URL
+	Redis    string   // URL
+	Console  string   // URL of the control API; empty without roles
+	Gateways []string // URLs of the webhooks; none without roles
+	Engines  []string // URLs of the engines' metrics; none without roles
 
 	opts     Options
 	children []*child.Child
+	used     map[string]time.Duration // processor time of those that were killed
 }
 
 // Servers starts NATS and Redis alone.
 func Servers(ctx context.Context, opts Options) (*Stack, error) {
-	s := &Stack{opts: opts}
+	s := &Stack{opts: opts, used: map[string]time.Duration{}}
 	starting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	if err := errors.Join(s.startNATS(ctx, starting), s.startRedis(ctx, starting)); err != nil {
@@ -50,7 +55,7 @@ func Servers(ctx context.Context, opts Options) (*Stack, error) {
 	return s, nil
 }
 
-// Roles starts NATS, Redis and the four roles of the binary.
+// Roles starts NATS, Redis and the roles of the binary.
 func Roles(ctx context.Context, opts Options, sluice string) (*Stack, error) {
 	s, err := Servers(ctx, opts)
 	if err != nil {
@@ -70,11 +75,39 @@ func (s *Stack) Run(ctx context.Context, name string, args ...string) (*child.Ch
 	return s.start(ctx, child.Spec{Name: name, Path: s.opts.Self, Args: args})
 }
 
+// Kill ends the named process with kill -9 and starts it again, the same in all. It does not wait until that is ready.
+func (s *Stack) Kill(ctx context.Context, name string) error {
+	i := slices.IndexFunc(s.children, func(c *child.Child) bool { return c.Name == name })
+	if i < 0 {
+		return fmt.Errorf("there is no process %q", name)
+	}
+	s.used[name] += s.children[i].Kill()
+	c, err := child.Start(ctx, s.children[i].Spec)
+	if err != nil {
+		return err
+	}
+	s.children[i] = c
+	return nil
+}
+
+// Memory says what each process holds. All must be there.
+func (s *Stack) Memory() (map[string]proc.Memory, error) {
+	held := make(map[string]proc.Memory, len(s.children))
+	for _, c := range s.children {
+		m, err := c.Memory()
+		if err != nil {
+			return nil, err
+		}
+		held[c.Name] = m
+	}
+	return held, nil
+}
+
 // Stop ends all, the last started first, and says how much processor time each used.
 func (s *Stack) Stop() map[string]time.Duration {
-	used := make(map[string]time.Duration, len(s.children))
+	used := maps.Clone(s.used)
 	for _, c := range slices.Backward(s.children) {
-		used[c.Name] = c.Stop()
+		used[c.Name] += c.Stop()
 	}
 	s.children = nil
 	return used
@@ -126,47 +159,6 @@ func (s *Stack) startRedis(ctx, starting context.Context) error {
 	}
 	s.Redis = "redis://" + addr + "/0"
 	return c.Serving(starting, addr)
-}
-
-func (s *Stack) startRoles(ctx, starting context.Context, sluice string) error {
-	roles := []string{"gateway", "engine", "dispatcher", "console"}
-	addrs := make(map[string]string, len(roles))
-	for _, role := range roles {
-		addr, err := child.FreeAddr(ctx)
-		if err != nil {
-			return err
-		}
-		addrs[role] = addr
-	}
-	s.Gateway, s.Console = "http://"+addrs["gateway"], "http://"+addrs["console"]
-	s.Engine = "http://" + addrs["engine"]
-	started := make(map[string]*child.Child, len(roles))
-	for _, role := range roles {
-		data := filepath.Join(s.opts.Dir, role)
-		if err := os.Mkdir(data, 0o700); err != nil {
-			return fmt.Errorf("make the data folder of %s: %w", role, err)
-		}
-		c, err := s.start(ctx, child.Spec{Name: role, Path: sluice, Args: []string{role}, Env: s.environment(addrs[role], data)})
-		if err != nil {
-			return err
-		}
-		started[role] = c
-	}
-	for _, role := range roles {
-		if err := started[role].Ready(starting, "http://"+addrs[role]+"/ready"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Stack) environment(listen, data string) []string {
-	return []string{
-		"NATS_URL=" + s.NATS, "NATS_MONITOR_URL=" + s.Monitor, "REDIS_URL=" + s.Redis,
-		"LISTEN_ADDR=" + listen, "DATA_DIR=" + data, "WEBHOOK_BASE_URL=" + s.Gateway,
-		// The worker of the load is on loopback.
-		"ALLOW_PRIVATE_ENDPOINTS=true",
-	}
 }
 
 // RunLoad runs this program with the arguments until it ends by itself; out gets what it prints.
