@@ -19,6 +19,8 @@ TEST_TIMEOUT ?= 10m
 RACE_TIMEOUT ?= 20m
 TEST_FLAGS   ?=
 FUZZTIME     ?= 10s
+# Of `make bench`, such as -sections waiting -flows 20000 -out '' or -help.
+BENCH_FLAGS  ?=
 
 .PHONY: help
 help: ## print this list
@@ -86,8 +88,8 @@ histories: ## write flows as this version stores them, for later versions to rep
 	FAULTS_HISTORIES=$(CURDIR)/$(HISTORIES) go test -count 1 -v -timeout 5m -run 'TestWriteHistories' ./services/faults
 
 .PHONY: bench
-bench: build ## measure flows/s beside the bare I/O; writes docs/benchmarks.md
-	go run ./bench -sluice $(BIN)/sluice
+bench: build ## measure speed beside the bare I/O, two engines, flows that wait; writes docs/benchmarks.md (12 minutes)
+	go run ./bench -sluice $(BIN)/sluice $(BENCH_FLAGS)
 
 .PHONY: seed
 seed: build ## play the scenario of the README by curl, against `sluice dev`

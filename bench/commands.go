@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,91 +9,15 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sluiceflow/sluice/bench/internal/compare"
 	"github.com/sluiceflow/sluice/bench/internal/floor"
 	"github.com/sluiceflow/sluice/bench/internal/load"
 	"github.com/sluiceflow/sluice/bench/internal/natsd"
-	"github.com/sluiceflow/sluice/bench/internal/report"
 	"github.com/sluiceflow/sluice/bench/internal/stack"
 	"github.com/sluiceflow/sluice/bench/internal/waiting"
 )
-
-func runCompare(ctx context.Context, flags *flag.FlagSet, args []string, stdout, stderr io.Writer) error {
-	cfg := compare.Config{Log: slog.New(slog.NewTextHandler(stderr, nil))}
-	flags.StringVar(&cfg.Sluice, "sluice", "bin/sluice", "binary to measure")
-	flags.IntVar(&cfg.Seconds, "seconds", 10, "seconds of load in each run")
-	flags.IntVar(&cfg.Rounds, "rounds", 3, "runs of each, of which the median counts")
-	flags.IntVar(&cfg.Steps, "steps", 3, "async steps in a flow's chain")
-	flags.BoolVar(&cfg.Sync, "sync", false, "sync every write of the NATS server")
-	out := flags.String("out", "docs/benchmarks.md", "page to write; empty for none")
-	list := flags.String("c", "1,16,64", "flows in flight, comma-separated")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if cfg.Seconds < 1 || cfg.Rounds < 1 || cfg.Steps < 1 {
-		return errors.New("-seconds, -rounds and -steps are at least 1")
-	}
-	for text := range strings.SplitSeq(*list, ",") {
-		c, err := strconv.Atoi(text)
-		if err != nil || c < 1 {
-			return fmt.Errorf("-c: %q is not a number of flows", text)
-		}
-		cfg.Concurrency = append(cfg.Concurrency, c)
-	}
-	var err error
-	if cfg.Self, err = os.Executable(); err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	rows, err := compare.Run(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	about := report.About{
-		Command: command(flags), Date: time.Now(), Cores: runtime.NumCPU(), Go: runtime.Version(),
-		Seconds: cfg.Seconds, Rounds: cfg.Rounds, Steps: cfg.Steps, Sync: cfg.Sync,
-	}
-	return publish(stdout, *out, about, rows)
-}
-
-// command is what gives the same page again. Where the binary and the page are is this machine's affair.
-func command(flags *flag.FlagSet) string {
-	text := "go run ./bench -sluice bin/sluice"
-	plain := true
-	flags.Visit(func(f *flag.Flag) {
-		if f.Name != "sluice" && f.Name != "out" {
-			text += " -" + f.Name + "=" + f.Value.String()
-			plain = false
-		}
-	})
-	if plain {
-		return "make bench"
-	}
-	return text
-}
-
-// publish prints the page, and keeps it where it is wanted.
-func publish(stdout io.Writer, path string, about report.About, rows []compare.Row) error {
-	var page bytes.Buffer
-	if err := report.Write(io.MultiWriter(&page, stdout), about, rows); err != nil {
-		return fmt.Errorf("print the figures: %w", err)
-	}
-	if path == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a page for everybody to read
-		return fmt.Errorf("make the folder of the page: %w", err)
-	}
-	if err := os.WriteFile(path, page.Bytes(), 0o644); err != nil { //nolint:gosec // a page for everybody to read
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
-}
 
 func runStack(ctx context.Context, flags *flag.FlagSet, args []string, stdout io.Writer) error {
 	sluice := flags.String("sluice", "bin/sluice", "binary to start the roles from")
@@ -208,8 +131,9 @@ func runNATS(ctx context.Context, flags *flag.FlagSet, args []string) error {
 
 func runWorker(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	addr := flags.String("addr", "127.0.0.1:9090", "address to take invocations on")
+	senders := flags.Int("senders", 128, "results that are posted at once")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	return floor.ServeWorker(ctx, *addr)
+	return floor.ServeWorker(ctx, *addr, *senders)
 }

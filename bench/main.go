@@ -1,6 +1,7 @@
-// Command bench measures Sluice beside the floor of its machine and writes a table with ratios.
+// Command bench measures Sluice beside the floor of its machine and writes a page with ratios.
 //
 //	bench -sluice bin/sluice                            starts all, alternates, writes docs/benchmarks.md
+//	bench -sluice bin/sluice -sections fast,waiting     the same for some sections of the page
 //	bench waiting -sluice bin/sluice -flows 100000      flows that wait: memory, kill -9 of the engine, what goes on
 //	bench stack -sluice bin/sluice                      starts servers and roles, says where they are, keeps them until interrupted
 //	bench sluice -api http://127.0.0.1:8080 -c 64       the load alone, against what runs already
@@ -40,7 +41,7 @@ func realMain(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	flags.SetOutput(stderr)
 	switch name {
 	case "":
-		return runCompare(ctx, flags, args, stdout, stderr)
+		return runPage(ctx, flags, args, stdout, stderr)
 	case "stack":
 		return runStack(ctx, flags, args, stdout)
 	case "waiting":

@@ -10,13 +10,11 @@ import (
 	"time"
 )
 
-const (
-	senders = 128     // webhook calls at once
-	backlog = 1 << 16 // invocations taken and not yet answered by a webhook
-)
+// backlog is how many invocations may be taken and not yet answered by a webhook.
+const backlog = 1 << 16
 
-// ServeWorker answers invocations at once and POSTs their results to the webhook URL, until ctx ends.
-func ServeWorker(ctx context.Context, addr string) error {
+// ServeWorker answers invocations at once and POSTs their results to the webhook URL, as many at once as there are senders, until ctx ends.
+func ServeWorker(ctx context.Context, addr string, senders int) error {
 	client := &http.Client{Timeout: callLimit, Transport: &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 1024}}
 	result := `{"success":true,"outputs":{"result":"` + strings.Repeat("x", 200) + `"}}`
 	queue := make(chan string, backlog)
