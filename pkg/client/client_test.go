@@ -123,6 +123,27 @@ func TestCalls(t *testing.T) {
 		{"cancel", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.CancelFlow(ctx, "f", "why")
 		}, "POST /engine/flow/f/cancel", `{"reason":"why"}`, "null"},
+		{"pause", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.PauseFlow(ctx, "f", "")
+		}, "POST /engine/flow/f/pause", `{}`, "null"},
+		{"resume", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.ResumeFlow(ctx, "f", "why")
+		}, "POST /engine/flow/f/resume", `{"reason":"why"}`, "null"},
+		{"retry", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.RetryFlow(ctx, "f", "why")
+		}, "POST /engine/flow/f/retry", `{"reason":"why"}`, "null"},
+		{"retry of a step", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.RetryStep(ctx, client.Override{Flow: "f", Step: "s", Item: "3", Reason: "why"})
+		}, "POST /engine/flow/f/step/s/retry", `{"item":"3","reason":"why"}`, "null"},
+		{"skip", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.SkipStep(ctx, client.Override{Flow: "f", Step: "s"})
+		}, "POST /engine/flow/f/step/s/skip", `{}`, "null"},
+		{"complete", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.CompleteStep(ctx, client.Override{Flow: "f", Step: "s"}, map[string]any{"a": json.Number("1.50")})
+		}, "POST /engine/flow/f/step/s/complete", `{"outputs":{"a":1.50}}`, "null"},
+		{"fail", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.FailStep(ctx, client.Override{Flow: "f", Step: "s", Reason: "why"}, "no")
+		}, "POST /engine/flow/f/step/s/fail", `{"error":"no","reason":"why"}`, "null"},
 		{"delete flow", 204, ``, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.DeleteFlow(ctx, "f")
 		}, "DELETE /engine/flow/f", "", "null"},

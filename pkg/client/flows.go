@@ -73,6 +73,76 @@ func (c *Client) CancelFlow(ctx context.Context, id, reason string) error {
 	return err
 }
 
+// PauseFlow lets nothing new of a flow start, until it is resumed. The reason may
+// be empty.
+func (c *Client) PauseFlow(ctx context.Context, id, reason string) error {
+	return c.control(ctx, id, reason, "pause")
+}
+
+// ResumeFlow makes a paused flow go on. The reason may be empty.
+func (c *Client) ResumeFlow(ctx context.Context, id, reason string) error {
+	return c.control(ctx, id, reason, "resume")
+}
+
+// RetryFlow begins the failed steps of a flow again; a flow that failed goes on.
+// The reason may be empty.
+func (c *Client) RetryFlow(ctx context.Context, id, reason string) error {
+	return c.control(ctx, id, reason, "retry")
+}
+
+func (c *Client) control(ctx context.Context, id, reason, what string) error {
+	ask := struct {
+		Reason string `json:"reason,omitempty"`
+	}{reason}
+	_, err := c.call(ctx, http.MethodPost, []string{"flow", id, what}, nil, ask, nil)
+	return err
+}
+
+// Override says which step is repaired by hand, and why.
+type Override struct {
+	Flow, Step string
+	// Item is a work item's place in input order, such as "0"; empty is the step
+	// as a whole.
+	Item string
+	// Reason stands in the flow's history. It may be empty.
+	Reason string
+}
+
+// RetryStep begins a step or work item again: one that failed under a new token,
+// one that is at work in its next attempt.
+func (c *Client) RetryStep(ctx context.Context, o Override) error {
+	return c.override(ctx, o, "retry", nil)
+}
+
+// SkipStep ends a step as skipped, or a work item without outputs.
+func (c *Client) SkipStep(ctx context.Context, o Override) error {
+	return c.override(ctx, o, "skip", nil)
+}
+
+// CompleteStep ends a step or work item with outputs: anything that encoding/json
+// writes.
+func (c *Client) CompleteStep(ctx context.Context, o Override, outputs map[string]any) error {
+	return c.override(ctx, o, "complete", map[string]any{"outputs": outputs})
+}
+
+// FailStep ends a step or work item as failed. The message may be empty.
+func (c *Client) FailStep(ctx context.Context, o Override, message string) error {
+	return c.override(ctx, o, "fail", map[string]any{"error": message})
+}
+
+func (c *Client) override(ctx context.Context, o Override, action string, ask map[string]any) error {
+	if ask == nil {
+		ask = map[string]any{}
+	}
+	for name, text := range map[string]string{"item": o.Item, "reason": o.Reason} {
+		if text != "" {
+			ask[name] = text
+		}
+	}
+	_, err := c.call(ctx, http.MethodPost, []string{"flow", o.Flow, "step", o.Step, action}, nil, ask, nil)
+	return err
+}
+
 // DeleteFlow removes the history of a flow that ended, for good.
 func (c *Client) DeleteFlow(ctx context.Context, id string) error {
 	_, err := c.call(ctx, http.MethodDelete, []string{"flow", id}, nil, nil, nil)

@@ -24,8 +24,8 @@ func (c *Console) cancelFlow(ec echo.Context) error {
 	if err := c.decodeOptional(ec, &r); err != nil {
 		return err
 	}
-	if len(r.Reason) > maxReason {
-		return wrong("reason", "must have at most %d characters", maxReason)
+	if err := checkReason("reason", r.Reason); err != nil {
+		return err
 	}
 	reply, err := c.ask(ec, &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_CancelFlow{
 		CancelFlow: &sluicev1.CancelFlow{Reason: r.Reason, By: caller(ec)},

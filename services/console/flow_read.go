@@ -76,8 +76,8 @@ func (c *Console) show(state *flow.State) view.Flow {
 	return shown
 }
 
-// getStatus answers from the index once the flow has ended, for that does not
-// change; until then the index may be a moment behind.
+// getStatus answers from the index where that holds the flow's last commit, and
+// that is its end; else the index may be a moment behind.
 func (c *Console) getStatus(ec echo.Context) error {
 	id, err := readID(ec, waitParam)
 	if err != nil {
@@ -92,7 +92,13 @@ func (c *Console) getStatus(ec echo.Context) error {
 		return err
 	}
 	if known && !row.Completed.IsZero() {
-		return answer(ec, http.StatusOK, digestOf(row))
+		current, err := c.isLast(ec.Request().Context(), id, row.Sequence)
+		if err != nil {
+			return err
+		}
+		if current {
+			return answer(ec, http.StatusOK, digestOf(row))
+		}
 	}
 	state, broken, err := c.loadEnded(ec, id, patience)
 	switch {
@@ -102,6 +108,13 @@ func (c *Console) getStatus(ec echo.Context) error {
 		return answer(ec, http.StatusOK, view.BrokenDigest(broken, row.Created, row.Completed))
 	}
 	return answer(ec, http.StatusOK, view.DigestOf(state))
+}
+
+// isLast reports whether a flow's last commit is the one at that sequence.
+func (c *Console) isLast(ctx context.Context, id string, sequence uint64) (bool, error) {
+	partition := c.bus.Partition(id)
+	last, err := c.bus.Last(ctx, c.bus.Flows(c.bus.Shard(partition)), c.bus.Space.Fence(partition, id))
+	return last != nil && last.Sequence == sequence, err
 }
 
 func (c *Console) getEvents(ec echo.Context) error {

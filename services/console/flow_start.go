@@ -259,6 +259,10 @@ func refusal(reply *sluicev1.Reply) error {
 		return problem(http.StatusConflict, "conflict", reply.GetDetail())
 	case sluicev1.ReplyCode_REPLY_CODE_NOT_FOUND:
 		return problem(http.StatusNotFound, "unknown_flow", "there is no such flow")
+	case sluicev1.ReplyCode_REPLY_CODE_UNKNOWN_STEP:
+		return problem(http.StatusNotFound, "unknown_step", reply.GetDetail())
+	case sluicev1.ReplyCode_REPLY_CODE_INVALID:
+		return problem(http.StatusBadRequest, "invalid", reply.GetDetail())
 	case sluicev1.ReplyCode_REPLY_CODE_UNSPECIFIED:
 	}
 	return fmt.Errorf("the engine answered with code %v", reply.GetCode())

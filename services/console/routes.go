@@ -8,8 +8,8 @@ import (
 	"github.com/sluiceflow/sluice/services/console/internal/access"
 )
 
-// Routes adds the control API. Reading takes the role read, starting and
-// canceling flows and redriving dead letters operate, changing steps and
+// Routes adds the control API. Reading takes the role read; starting, canceling
+// and repairing flows and redriving dead letters operate; changing steps and
 // deleting histories and dead letters admin.
 func (c *Console) Routes(e *echo.Echo) {
 	e.GET("/", page)
@@ -46,6 +46,13 @@ func (c *Console) routes() []route {
 		{get, "/flow/:id/status", access.Read, c.getStatus},
 		{get, "/flow/:id/events", access.Read, c.getEvents},
 		{post, "/flow/:id/cancel", access.Operate, c.cancelFlow},
+		{post, "/flow/:id/pause", access.Operate, c.pauseFlow},
+		{post, "/flow/:id/resume", access.Operate, c.resumeFlow},
+		{post, "/flow/:id/retry", access.Operate, c.retryFlow},
+		{post, "/flow/:id/step/:step/retry", access.Operate, c.retryStep},
+		{post, "/flow/:id/step/:step/skip", access.Operate, c.skipStep},
+		{post, "/flow/:id/step/:step/complete", access.Operate, c.completeStep},
+		{post, "/flow/:id/step/:step/fail", access.Operate, c.failStep},
 		{del, "/flow/:id", access.Admin, c.deleteFlow},
 
 		{get, "/dead", access.Read, c.listLetters},
@@ -60,13 +67,6 @@ func absentRoutes() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	var list []route
 	for _, r := range []struct{ what, method, path string }{
-		{"pause", post, "/flow/:id/pause"},
-		{"resume", post, "/flow/:id/resume"},
-		{"retry", post, "/flow/:id/retry"},
-		{"retry", post, "/flow/:id/step/:step/retry"},
-		{"skip", post, "/flow/:id/step/:step/skip"},
-		{"complete", post, "/flow/:id/step/:step/complete"},
-		{"fail", post, "/flow/:id/step/:step/fail"},
 		{"message", post, "/message"},
 		{"schedule", get, "/schedule"},
 		{"schedule", get, "/schedule/:id"},

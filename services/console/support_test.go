@@ -352,6 +352,9 @@ func (e *engine) store(ctx context.Context, h *history, commit *sluicev1.Commit)
 	msg.Header.Set("Sluice-Checksum", hex.EncodeToString(h.last))
 	msg.Header.Set("Sluice-Snapshot", strconv.FormatUint(h.first, 10))
 	msg.Header.Set("Sluice-Revision", strconv.FormatUint(commit.GetRevision(), 10))
+	if status := flow.Turned(commit); status != "" {
+		msg.Header.Set("Sluice-Status", status)
+	}
 	ack, err := e.bus.JS.PublishMsg(ctx, msg)
 	if err != nil {
 		return err

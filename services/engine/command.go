@@ -68,7 +68,8 @@ func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
 // user is held to its own source.
 func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 	switch cmd.GetKind().(type) {
-	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow:
+	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow, *sluicev1.Command_PauseFlow, *sluicev1.Command_ResumeFlow,
+		*sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
 		return src == subject.SourceAPI
 	case *sluicev1.Command_CompleteWork:
 		return src == subject.SourceHook

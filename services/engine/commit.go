@@ -67,7 +67,7 @@ func (e *Engine) commitMsg(en *entry, c *sluicev1.Commit, data, checksum []byte)
 		snapshot = 0 // the message itself
 	}
 	revision := strconv.FormatUint(c.GetRevision(), 10)
-	return &nats.Msg{
+	msg := &nats.Msg{
 		Subject: space.Flow(kind, partition, id),
 		Data:    data,
 		Header: nats.Header{
@@ -85,6 +85,10 @@ func (e *Engine) commitMsg(en *entry, c *sluicev1.Commit, data, checksum []byte)
 			"content-type":                          {"application/protobuf"},
 		},
 	}
+	if status := flow.Turned(c); status != "" {
+		msg.Header.Set(bus.HeaderStatus, status)
+	}
+	return msg
 }
 
 // settle waits for the fate of a proposal. On success the entry is past it. It

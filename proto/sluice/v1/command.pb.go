@@ -21,6 +21,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// OverrideAction is what a person does to a step or work item.
+type OverrideAction int32
+
+const (
+	OverrideAction_OVERRIDE_ACTION_UNSPECIFIED OverrideAction = 0
+	OverrideAction_OVERRIDE_ACTION_RETRY       OverrideAction = 1
+	OverrideAction_OVERRIDE_ACTION_SKIP        OverrideAction = 2
+	OverrideAction_OVERRIDE_ACTION_COMPLETE    OverrideAction = 3
+	OverrideAction_OVERRIDE_ACTION_FAIL        OverrideAction = 4
+)
+
+// Enum value maps for OverrideAction.
+var (
+	OverrideAction_name = map[int32]string{
+		0: "OVERRIDE_ACTION_UNSPECIFIED",
+		1: "OVERRIDE_ACTION_RETRY",
+		2: "OVERRIDE_ACTION_SKIP",
+		3: "OVERRIDE_ACTION_COMPLETE",
+		4: "OVERRIDE_ACTION_FAIL",
+	}
+	OverrideAction_value = map[string]int32{
+		"OVERRIDE_ACTION_UNSPECIFIED": 0,
+		"OVERRIDE_ACTION_RETRY":       1,
+		"OVERRIDE_ACTION_SKIP":        2,
+		"OVERRIDE_ACTION_COMPLETE":    3,
+		"OVERRIDE_ACTION_FAIL":        4,
+	}
+)
+
+func (x OverrideAction) Enum() *OverrideAction {
+	p := new(OverrideAction)
+	*p = x
+	return p
+}
+
+func (x OverrideAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OverrideAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_sluice_v1_command_proto_enumTypes[0].Descriptor()
+}
+
+func (OverrideAction) Type() protoreflect.EnumType {
+	return &file_sluice_v1_command_proto_enumTypes[0]
+}
+
+func (x OverrideAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OverrideAction.Descriptor instead.
+func (OverrideAction) EnumDescriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{0}
+}
+
 // ReplyCode says what became of a command that wanted a reply.
 type ReplyCode int32
 
@@ -34,6 +90,10 @@ const (
 	ReplyCode_REPLY_CODE_CONFLICT ReplyCode = 3
 	// There is no such flow.
 	ReplyCode_REPLY_CODE_NOT_FOUND ReplyCode = 4
+	// What was asked for can never be done: an output of another type than declared.
+	ReplyCode_REPLY_CODE_INVALID ReplyCode = 5
+	// The flow has no such step or work item.
+	ReplyCode_REPLY_CODE_UNKNOWN_STEP ReplyCode = 6
 )
 
 // Enum value maps for ReplyCode.
@@ -44,13 +104,17 @@ var (
 		2: "REPLY_CODE_REPEATED",
 		3: "REPLY_CODE_CONFLICT",
 		4: "REPLY_CODE_NOT_FOUND",
+		5: "REPLY_CODE_INVALID",
+		6: "REPLY_CODE_UNKNOWN_STEP",
 	}
 	ReplyCode_value = map[string]int32{
-		"REPLY_CODE_UNSPECIFIED": 0,
-		"REPLY_CODE_OK":          1,
-		"REPLY_CODE_REPEATED":    2,
-		"REPLY_CODE_CONFLICT":    3,
-		"REPLY_CODE_NOT_FOUND":   4,
+		"REPLY_CODE_UNSPECIFIED":  0,
+		"REPLY_CODE_OK":           1,
+		"REPLY_CODE_REPEATED":     2,
+		"REPLY_CODE_CONFLICT":     3,
+		"REPLY_CODE_NOT_FOUND":    4,
+		"REPLY_CODE_INVALID":      5,
+		"REPLY_CODE_UNKNOWN_STEP": 6,
 	}
 )
 
@@ -65,11 +129,11 @@ func (x ReplyCode) String() string {
 }
 
 func (ReplyCode) Descriptor() protoreflect.EnumDescriptor {
-	return file_sluice_v1_command_proto_enumTypes[0].Descriptor()
+	return file_sluice_v1_command_proto_enumTypes[1].Descriptor()
 }
 
 func (ReplyCode) Type() protoreflect.EnumType {
-	return &file_sluice_v1_command_proto_enumTypes[0]
+	return &file_sluice_v1_command_proto_enumTypes[1]
 }
 
 func (x ReplyCode) Number() protoreflect.EnumNumber {
@@ -78,7 +142,7 @@ func (x ReplyCode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplyCode.Descriptor instead.
 func (ReplyCode) EnumDescriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{0}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{1}
 }
 
 // Command is what the engine must react to. It travels on sluice.cmd.<source>.<partition>.<flow_id>; source and kind must agree.
@@ -93,6 +157,10 @@ type Command struct {
 	//	*Command_CancelFlow
 	//	*Command_Wake
 	//	*Command_RetireFlow
+	//	*Command_PauseFlow
+	//	*Command_ResumeFlow
+	//	*Command_RetryFlow
+	//	*Command_OverrideStep
 	//	*Command_ScriptResult
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -197,6 +265,42 @@ func (x *Command) GetRetireFlow() *RetireFlow {
 	return nil
 }
 
+func (x *Command) GetPauseFlow() *PauseFlow {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PauseFlow); ok {
+			return x.PauseFlow
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResumeFlow() *ResumeFlow {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ResumeFlow); ok {
+			return x.ResumeFlow
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetryFlow() *RetryFlow {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RetryFlow); ok {
+			return x.RetryFlow
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOverrideStep() *OverrideStep {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_OverrideStep); ok {
+			return x.OverrideStep
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetScriptResult() *ScriptResult {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ScriptResult); ok {
@@ -240,6 +344,26 @@ type Command_RetireFlow struct {
 	RetireFlow *RetireFlow `protobuf:"bytes,15,opt,name=retire_flow,json=retireFlow,proto3,oneof"`
 }
 
+type Command_PauseFlow struct {
+	// Source api.
+	PauseFlow *PauseFlow `protobuf:"bytes,16,opt,name=pause_flow,json=pauseFlow,proto3,oneof"`
+}
+
+type Command_ResumeFlow struct {
+	// Source api.
+	ResumeFlow *ResumeFlow `protobuf:"bytes,17,opt,name=resume_flow,json=resumeFlow,proto3,oneof"`
+}
+
+type Command_RetryFlow struct {
+	// Source api.
+	RetryFlow *RetryFlow `protobuf:"bytes,18,opt,name=retry_flow,json=retryFlow,proto3,oneof"`
+}
+
+type Command_OverrideStep struct {
+	// Source api.
+	OverrideStep *OverrideStep `protobuf:"bytes,19,opt,name=override_step,json=overrideStep,proto3,oneof"`
+}
+
 type Command_ScriptResult struct {
 	// Source engine: what a script or a predicate said.
 	ScriptResult *ScriptResult `protobuf:"bytes,30,opt,name=script_result,json=scriptResult,proto3,oneof"`
@@ -256,6 +380,14 @@ func (*Command_CancelFlow) isCommand_Kind() {}
 func (*Command_Wake) isCommand_Kind() {}
 
 func (*Command_RetireFlow) isCommand_Kind() {}
+
+func (*Command_PauseFlow) isCommand_Kind() {}
+
+func (*Command_ResumeFlow) isCommand_Kind() {}
+
+func (*Command_RetryFlow) isCommand_Kind() {}
+
+func (*Command_OverrideStep) isCommand_Kind() {}
 
 func (*Command_ScriptResult) isCommand_Kind() {}
 
@@ -1052,6 +1184,263 @@ func (x *RetireFlow) GetBy() string {
 	return ""
 }
 
+// PauseFlow asks that nothing new starts.
+type PauseFlow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, in the words of who asked.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Name of the key or person that asked; empty when unknown.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseFlow) Reset() {
+	*x = PauseFlow{}
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseFlow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseFlow) ProtoMessage() {}
+
+func (x *PauseFlow) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseFlow.ProtoReflect.Descriptor instead.
+func (*PauseFlow) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PauseFlow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseFlow) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// ResumeFlow asks a paused flow to go on.
+type ResumeFlow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeFlow) Reset() {
+	*x = ResumeFlow{}
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeFlow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeFlow) ProtoMessage() {}
+
+func (x *ResumeFlow) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeFlow.ProtoReflect.Descriptor instead.
+func (*ResumeFlow) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResumeFlow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ResumeFlow) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// RetryFlow asks for the failed steps of a flow again. A flow that failed goes on.
+type RetryFlow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFlow) Reset() {
+	*x = RetryFlow{}
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFlow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFlow) ProtoMessage() {}
+
+func (x *RetryFlow) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFlow.ProtoReflect.Descriptor instead.
+func (*RetryFlow) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RetryFlow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RetryFlow) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// OverrideStep repairs a step or work item by hand.
+type OverrideStep struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	StepId string                 `protobuf:"bytes,1,opt,name=step_id,json=stepId,proto3" json:"step_id,omitempty"`
+	// Place of the work item in input order; absent for the whole step.
+	Item   *uint32        `protobuf:"varint,2,opt,name=item,proto3,oneof" json:"item,omitempty"`
+	Action OverrideAction `protobuf:"varint,3,opt,name=action,proto3,enum=sluice.v1.OverrideAction" json:"action,omitempty"`
+	// Name to JSON value, with complete.
+	Outputs map[string][]byte `protobuf:"bytes,4,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What went wrong, with fail.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideStep) Reset() {
+	*x = OverrideStep{}
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideStep) ProtoMessage() {}
+
+func (x *OverrideStep) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideStep.ProtoReflect.Descriptor instead.
+func (*OverrideStep) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *OverrideStep) GetStepId() string {
+	if x != nil {
+		return x.StepId
+	}
+	return ""
+}
+
+func (x *OverrideStep) GetItem() uint32 {
+	if x != nil && x.Item != nil {
+		return *x.Item
+	}
+	return 0
+}
+
+func (x *OverrideStep) GetAction() OverrideAction {
+	if x != nil {
+		return x.Action
+	}
+	return OverrideAction_OVERRIDE_ACTION_UNSPECIFIED
+}
+
+func (x *OverrideStep) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *OverrideStep) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *OverrideStep) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *OverrideStep) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // Reply answers a command on the inbox named by its Sluice-Reply header, by core NATS. It may come more than once.
 type Reply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1066,7 +1455,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1467,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1480,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -1119,7 +1508,7 @@ var File_sluice_v1_command_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xc2\x03\n" +
+	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xaa\x05\n" +
 	"\aCommand\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x125\n" +
 	"\n" +
@@ -1132,9 +1521,16 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"cancelFlow\x12%\n" +
 	"\x04wake\x18\x0e \x01(\v2\x0f.sluice.v1.WakeH\x00R\x04wake\x128\n" +
 	"\vretire_flow\x18\x0f \x01(\v2\x15.sluice.v1.RetireFlowH\x00R\n" +
-	"retireFlow\x12>\n" +
+	"retireFlow\x125\n" +
+	"\n" +
+	"pause_flow\x18\x10 \x01(\v2\x14.sluice.v1.PauseFlowH\x00R\tpauseFlow\x128\n" +
+	"\vresume_flow\x18\x11 \x01(\v2\x15.sluice.v1.ResumeFlowH\x00R\n" +
+	"resumeFlow\x125\n" +
+	"\n" +
+	"retry_flow\x18\x12 \x01(\v2\x14.sluice.v1.RetryFlowH\x00R\tretryFlow\x12>\n" +
+	"\roverride_step\x18\x13 \x01(\v2\x17.sluice.v1.OverrideStepH\x00R\foverrideStep\x12>\n" +
 	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x10\x10\x1eJ\x04\b\x1f\x10(\"\xe4\x03\n" +
+	"\x04kindJ\x04\b\x14\x10\x1eJ\x04\b\x1f\x10(\"\xe4\x03\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -1209,17 +1605,47 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"RetireFlow\x12'\n" +
 	"\x0fending_revision\x18\x01 \x01(\x04R\x0eendingRevision\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"3\n" +
+	"\tPauseFlow\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"4\n" +
+	"\n" +
+	"ResumeFlow\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"3\n" +
+	"\tRetryFlow\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"\xb6\x02\n" +
+	"\fOverrideStep\x12\x17\n" +
+	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
+	"\x04item\x18\x02 \x01(\rH\x00R\x04item\x88\x01\x01\x121\n" +
+	"\x06action\x18\x03 \x01(\x0e2\x19.sluice.v1.OverrideActionR\x06action\x12>\n" +
+	"\aoutputs\x18\x04 \x03(\v2$.sluice.v1.OverrideStep.OutputsEntryR\aoutputs\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01B\a\n" +
+	"\x05_item\"e\n" +
 	"\x05Reply\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.sluice.v1.ReplyCodeR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision*\x86\x01\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision*\x9e\x01\n" +
+	"\x0eOverrideAction\x12\x1f\n" +
+	"\x1bOVERRIDE_ACTION_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15OVERRIDE_ACTION_RETRY\x10\x01\x12\x18\n" +
+	"\x14OVERRIDE_ACTION_SKIP\x10\x02\x12\x1c\n" +
+	"\x18OVERRIDE_ACTION_COMPLETE\x10\x03\x12\x18\n" +
+	"\x14OVERRIDE_ACTION_FAIL\x10\x04*\xbb\x01\n" +
 	"\tReplyCode\x12\x1a\n" +
 	"\x16REPLY_CODE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rREPLY_CODE_OK\x10\x01\x12\x17\n" +
 	"\x13REPLY_CODE_REPEATED\x10\x02\x12\x17\n" +
 	"\x13REPLY_CODE_CONFLICT\x10\x03\x12\x18\n" +
-	"\x14REPLY_CODE_NOT_FOUND\x10\x04B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
+	"\x14REPLY_CODE_NOT_FOUND\x10\x04\x12\x16\n" +
+	"\x12REPLY_CODE_INVALID\x10\x05\x12\x1b\n" +
+	"\x17REPLY_CODE_UNKNOWN_STEP\x10\x06B7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
 
 var (
 	file_sluice_v1_command_proto_rawDescOnce sync.Once
@@ -1233,53 +1659,65 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_command_proto_rawDescData
 }
 
-var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_sluice_v1_command_proto_goTypes = []any{
-	(ReplyCode)(0),        // 0: sluice.v1.ReplyCode
-	(*Command)(nil),       // 1: sluice.v1.Command
-	(*StartFlow)(nil),     // 2: sluice.v1.StartFlow
-	(*WorkRef)(nil),       // 3: sluice.v1.WorkRef
-	(*Outcome)(nil),       // 4: sluice.v1.Outcome
-	(*CompleteWork)(nil),  // 5: sluice.v1.CompleteWork
-	(*ReportCall)(nil),    // 6: sluice.v1.ReportCall
-	(*ScriptResult)(nil),  // 7: sluice.v1.ScriptResult
-	(*CancelFlow)(nil),    // 8: sluice.v1.CancelFlow
-	(*Wake)(nil),          // 9: sluice.v1.Wake
-	(*Heard)(nil),         // 10: sluice.v1.Heard
-	(*LastHeartbeat)(nil), // 11: sluice.v1.LastHeartbeat
-	(*RetireFlow)(nil),    // 12: sluice.v1.RetireFlow
-	(*Reply)(nil),         // 13: sluice.v1.Reply
-	nil,                   // 14: sluice.v1.StartFlow.InitEntry
-	nil,                   // 15: sluice.v1.StartFlow.LabelsEntry
-	nil,                   // 16: sluice.v1.Outcome.OutputsEntry
+	(OverrideAction)(0),   // 0: sluice.v1.OverrideAction
+	(ReplyCode)(0),        // 1: sluice.v1.ReplyCode
+	(*Command)(nil),       // 2: sluice.v1.Command
+	(*StartFlow)(nil),     // 3: sluice.v1.StartFlow
+	(*WorkRef)(nil),       // 4: sluice.v1.WorkRef
+	(*Outcome)(nil),       // 5: sluice.v1.Outcome
+	(*CompleteWork)(nil),  // 6: sluice.v1.CompleteWork
+	(*ReportCall)(nil),    // 7: sluice.v1.ReportCall
+	(*ScriptResult)(nil),  // 8: sluice.v1.ScriptResult
+	(*CancelFlow)(nil),    // 9: sluice.v1.CancelFlow
+	(*Wake)(nil),          // 10: sluice.v1.Wake
+	(*Heard)(nil),         // 11: sluice.v1.Heard
+	(*LastHeartbeat)(nil), // 12: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),    // 13: sluice.v1.RetireFlow
+	(*PauseFlow)(nil),     // 14: sluice.v1.PauseFlow
+	(*ResumeFlow)(nil),    // 15: sluice.v1.ResumeFlow
+	(*RetryFlow)(nil),     // 16: sluice.v1.RetryFlow
+	(*OverrideStep)(nil),  // 17: sluice.v1.OverrideStep
+	(*Reply)(nil),         // 18: sluice.v1.Reply
+	nil,                   // 19: sluice.v1.StartFlow.InitEntry
+	nil,                   // 20: sluice.v1.StartFlow.LabelsEntry
+	nil,                   // 21: sluice.v1.Outcome.OutputsEntry
+	nil,                   // 22: sluice.v1.OverrideStep.OutputsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
-	2,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
-	5,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
-	6,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
-	8,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
-	9,  // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
-	12, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
-	7,  // 6: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
-	14, // 7: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	15, // 8: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	16, // 9: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
-	3,  // 10: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
-	4,  // 11: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
-	3,  // 12: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
-	4,  // 13: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	3,  // 14: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
-	4,  // 15: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
-	10, // 16: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
-	11, // 17: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
-	3,  // 18: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
-	0,  // 19: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	3,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
+	6,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
+	7,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
+	9,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
+	10, // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
+	13, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
+	14, // 6: sluice.v1.Command.pause_flow:type_name -> sluice.v1.PauseFlow
+	15, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
+	16, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
+	17, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
+	8,  // 10: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
+	19, // 11: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	20, // 12: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	21, // 13: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	4,  // 14: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
+	5,  // 15: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
+	4,  // 16: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
+	5,  // 17: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
+	4,  // 18: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
+	5,  // 19: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
+	11, // 20: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	12, // 21: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	4,  // 22: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 23: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
+	22, // 24: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
+	1,  // 25: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -1294,15 +1732,20 @@ func file_sluice_v1_command_proto_init() {
 		(*Command_CancelFlow)(nil),
 		(*Command_Wake)(nil),
 		(*Command_RetireFlow)(nil),
+		(*Command_PauseFlow)(nil),
+		(*Command_ResumeFlow)(nil),
+		(*Command_RetryFlow)(nil),
+		(*Command_OverrideStep)(nil),
 		(*Command_ScriptResult)(nil),
 	}
+	file_sluice_v1_command_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -394,12 +394,10 @@ type Event_FlowCanceled struct {
 }
 
 type Event_FlowPaused struct {
-	// Not written by this release.
 	FlowPaused *FlowPaused `protobuf:"bytes,14,opt,name=flow_paused,json=flowPaused,proto3,oneof"`
 }
 
 type Event_FlowResumed struct {
-	// Not written by this release.
 	FlowResumed *FlowResumed `protobuf:"bytes,15,opt,name=flow_resumed,json=flowResumed,proto3,oneof"`
 }
 
@@ -428,7 +426,6 @@ type Event_StepSkipped struct {
 }
 
 type Event_StepOverridden struct {
-	// Not written by this release.
 	StepOverridden *StepOverridden `protobuf:"bytes,24,opt,name=step_overridden,json=stepOverridden,proto3,oneof"`
 }
 
@@ -867,11 +864,14 @@ func (x *FlowPaused) GetBy() string {
 	return ""
 }
 
-// FlowResumed says that a paused flow goes on.
+// FlowResumed says that a paused flow goes on, or one that had failed: then its open work items begin anew, each in its next generation, for their tokens
+// were closed; and steps that had ended only because of others are pending again.
 type FlowResumed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	By     string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	// When a flow that had failed fails if it has not ended, in Unix nanoseconds; 0 means no limit.
+	DeadlineNs    int64 `protobuf:"varint,3,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -918,6 +918,13 @@ func (x *FlowResumed) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+func (x *FlowResumed) GetDeadlineNs() int64 {
+	if x != nil {
+		return x.DeadlineNs
+	}
+	return 0
 }
 
 // FlowDeactivated says that the flow ended and nothing of it can act any more.
@@ -1322,7 +1329,9 @@ func (x *StepSkipped) GetUnsatisfied() []string {
 	return nil
 }
 
-// StepOverridden says that a person repaired a step or work item by hand.
+// StepOverridden says that a person repaired a step or work item by hand. Attempt and generation are those before. What follows from it at once: a work item
+// that had its outcome is in its next generation, what is tried again is pending, an ended step that goes on is active, and steps that had ended only because
+// of others are pending again. What the step or work item then comes to is in the events behind it.
 type StepOverridden struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// retry, skip, complete or fail.
@@ -2107,10 +2116,12 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"FlowPaused\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"5\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"V\n" +
 	"\vFlowResumed\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x02 \x01(\tR\x02by\"\x11\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x1f\n" +
+	"\vdeadline_ns\x18\x03 \x01(\x03R\n" +
+	"deadlineNs\"\x11\n" +
 	"\x0fFlowDeactivated\"\x1d\n" +
 	"\vFlowRetired\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\"\xa6\x01\n" +

@@ -319,6 +319,8 @@ type Snapshot struct {
 	EndedRevision uint64 `protobuf:"varint,22,opt,name=ended_revision,json=endedRevision,proto3" json:"ended_revision,omitempty"`
 	// When the commit that set the floor was decided, in Unix nanoseconds.
 	FloorTimeNs int64 `protobuf:"varint,23,opt,name=floor_time_ns,json=floorTimeNs,proto3" json:"floor_time_ns,omitempty"`
+	// When the flow went on after it had failed, in Unix nanoseconds; 0 when it never did. Its deadline counts from then.
+	ReopenedNs int64 `protobuf:"varint,30,opt,name=reopened_ns,json=reopenedNs,proto3" json:"reopened_ns,omitempty"`
 	// The completions that were ignored of work items that did not exist, 16 at most.
 	Strays []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
 	// Present once the flow's ending is decided.
@@ -521,6 +523,13 @@ func (x *Snapshot) GetEndedRevision() uint64 {
 func (x *Snapshot) GetFloorTimeNs() int64 {
 	if x != nil {
 		return x.FloorTimeNs
+	}
+	return 0
+}
+
+func (x *Snapshot) GetReopenedNs() int64 {
+	if x != nil {
+		return x.ReopenedNs
 	}
 	return 0
 }
@@ -1098,7 +1107,9 @@ type IgnoredCompletion struct {
 	Digest  []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Attempt uint32                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// True when it is a dead letter, and may still be applied when that is redriven.
-	Dead          bool `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
+	Dead bool `protobuf:"varint,3,opt,name=dead,proto3" json:"dead,omitempty"`
+	// The work item's generation that it was of.
+	Generation    uint32 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1152,6 +1163,13 @@ func (x *IgnoredCompletion) GetDead() bool {
 		return x.Dead
 	}
 	return false
+}
+
+func (x *IgnoredCompletion) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
 }
 
 // StrayCompletion is a completion that was ignored because there was no such work item.
@@ -1240,7 +1258,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xfd\a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\x9e\b\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1271,7 +1289,9 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\vdeactivated\x18\x14 \x01(\bR\vdeactivated\x12\x18\n" +
 	"\aretired\x18\x15 \x01(\bR\aretired\x12%\n" +
 	"\x0eended_revision\x18\x16 \x01(\x04R\rendedRevision\x12\"\n" +
-	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x122\n" +
+	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x12\x1f\n" +
+	"\vreopened_ns\x18\x1e \x01(\x03R\n" +
+	"reopenedNs\x122\n" +
 	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x12.\n" +
 	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
@@ -1347,11 +1367,14 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\vdeadline_ns\x18\x05 \x01(\x03R\n" +
 	"deadlineNs\x12\"\n" +
 	"\rnext_retry_ns\x18\x06 \x01(\x03R\vnextRetryNs\x12\x14\n" +
-	"\x05error\x18\a \x01(\tR\x05error\"Y\n" +
+	"\x05error\x18\a \x01(\tR\x05error\"y\n" +
 	"\x11IgnoredCompletion\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
-	"\x04dead\x18\x03 \x01(\bR\x04dead\"\x90\x01\n" +
+	"\x04dead\x18\x03 \x01(\bR\x04dead\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\rR\n" +
+	"generation\"\x90\x01\n" +
 	"\x0fStrayCompletion\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x12\n" +
 	"\x04item\x18\x02 \x01(\rR\x04item\x12\x1e\n" +

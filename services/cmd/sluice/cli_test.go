@@ -84,6 +84,46 @@ func TestFlowCommands(t *testing.T) {
 	}
 }
 
+func TestControlCommands(t *testing.T) {
+	t.Parallel()
+	_, console := startDev(t, t.TempDir())
+	ok(t, console, "step", "apply", "-f", writeFile(t, helloStep))
+	begin := func() string {
+		t.Helper()
+		return strings.TrimSpace(ok(t, console, "flow", "start", "hello", "--init", "amount=1", "--init", "who=Ada"))
+	}
+	status := func(id, want string) {
+		t.Helper()
+		if got := decode[struct{ Status string }](t, ok(t, console, "flow", "get", id)); got.Status != want {
+			t.Errorf("flow %s is %s, want %s", id, got.Status, want)
+		}
+	}
+	id := begin()
+	ok(t, console, "flow", "pause", id, "--reason", "look at it")
+	status(id, "paused")
+	ok(t, console, "flow", "resume", id)
+	status(id, "active")
+	ok(t, console, "flow", "fail", id, "hello", "--error", "no", "--reason", "it hangs")
+	status(id, "failed")
+	ok(t, console, "flow", "retry", id, "--reason", "mended")
+	status(id, "active")
+	ok(t, console, "flow", "retry", id, "hello", "--item", "0")
+	ok(t, console, "flow", "complete", id, "hello", "--output", "greeting=Hello Ada")
+	status(id, "completed")
+	has(t, ok(t, console, "flow", "events", id), `"look at it"`, `"it hangs"`, `"mended"`, `"Hello Ada"`, `"action":"complete"`)
+	other := begin()
+	ok(t, console, "flow", "skip", other, "hello")
+	status(other, "completed")
+	for name, args := range map[string][]string{
+		"an ended flow": {"flow", "pause", id}, "an item of no step": {"flow", "retry", id, "--item", "0"},
+		"no such step": {"flow", "skip", begin(), "nothing"}, "no pair": {"flow", "complete", id, "hello", "--output", "greeting"},
+	} {
+		if code, _, stderr := runs(t, console, args...); code == 0 || stderr == "" {
+			t.Errorf("%s: exit code %d, %q", name, code, stderr)
+		}
+	}
+}
+
 // broker connects to the NATS of a dev process.
 func (p *process) broker() *nats.Conn {
 	p.t.Helper()

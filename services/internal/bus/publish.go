@@ -29,6 +29,9 @@ const (
 	HeaderSnapshot = "Sluice-Snapshot"
 	// HeaderRevision is a commit's revision.
 	HeaderRevision = "Sluice-Revision"
+	// HeaderStatus is the status that a commit gives its flow, where that was
+	// paused or made to go on.
+	HeaderStatus = "Sluice-Status"
 	// HeaderBroken says why a history could not be carried on.
 	HeaderBroken = "Sluice-Broken"
 	// HeaderFirstStored is when the original of a redriven message was stored

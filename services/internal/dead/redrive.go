@@ -196,7 +196,8 @@ func (l Letters) Ask(ctx context.Context, id uint64, by string) error {
 		return fault.New(fault.NotFound, "dead.Ask", cause)
 	case sluicev1.ReplyCode_REPLY_CODE_CONFLICT:
 		return fault.New(fault.Conflict, "dead.Ask", cause)
-	case sluicev1.ReplyCode_REPLY_CODE_UNSPECIFIED, sluicev1.ReplyCode_REPLY_CODE_REPEATED:
+	case sluicev1.ReplyCode_REPLY_CODE_UNSPECIFIED, sluicev1.ReplyCode_REPLY_CODE_INVALID,
+		sluicev1.ReplyCode_REPLY_CODE_UNKNOWN_STEP, sluicev1.ReplyCode_REPLY_CODE_REPEATED:
 	}
 	return fault.New(fault.Unavailable, "dead.Ask", cause)
 }

@@ -125,6 +125,8 @@ func (t *Turn) compensationFailed(i, j int, reason string) {
 func (t *Turn) settleLate(i, j int) {
 	it := &t.s.Steps[i].Items[j]
 	switch {
+	case it.Status == sluicev1.WorkStatus_WORK_STATUS_PENDING: // its attempt was given up by hand
+		t.failWork(i, j, "no other attempt began, and the flow is "+t.s.lot(), nil)
 	case it.Status != sluicev1.WorkStatus_WORK_STATUS_COMPENSATING:
 		t.timeOut(i, j, limitTimeout)
 	case it.Compensation.NextRetry != 0:

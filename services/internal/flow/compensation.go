@@ -120,7 +120,7 @@ func (s *State) lateDue(i, j int) int64 {
 	switch it := &s.Steps[i].Items[j]; {
 	case it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING:
 		return cmp.Or(it.Compensation.NextRetry, it.Compensation.Deadline)
-	case !it.open() || !s.accepts(i):
+	case !it.underway() || !s.accepts(i):
 		return 0
 	default:
 		at := cmp.Or(it.Deadline, s.Ending.At+s.patience(i))

@@ -3,6 +3,8 @@ package flow
 import (
 	"container/heap"
 	"slices"
+
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
 // flowDeadline stands for the flow itself where a deadline names a step.
@@ -70,7 +72,11 @@ func (s *State) due(step, item int) int64 {
 	if s.over() {
 		return s.lateDue(step, item)
 	}
-	return s.Steps[step].Items[item].due()
+	it := &s.Steps[step].Items[item]
+	if s.paused() && it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED {
+		return 0 // no attempt begins
+	}
+	return it.due()
 }
 
 // push adds d and, once stale entries outnumber what can be live, starts over,
@@ -108,7 +114,7 @@ func (s *State) rebuildDeadlines() {
 			if at := s.due(i, j); at != 0 {
 				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j})
 			}
-			if at := s.until(i, it.Started); at != 0 && it.open() && !s.over() {
+			if at := s.until(i, it.Started); at != 0 && it.underway() && !s.over() {
 				s.deadlines = append(s.deadlines, deadline{at: at, step: i, item: j, whole: true})
 			}
 		}
@@ -134,7 +140,7 @@ func (s *State) stands(d deadline) bool {
 	}
 	it := &s.Steps[d.step].Items[d.item]
 	if d.whole {
-		return !s.over() && it.open() && s.until(d.step, it.Started) == d.at
+		return !s.over() && it.underway() && s.until(d.step, it.Started) == d.at
 	}
 	return s.due(d.step, d.item) == d.at
 }

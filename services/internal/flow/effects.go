@@ -70,7 +70,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			ending, closing = true, true
 			fx.Callback = s.callback(c)
 		case *sluicev1.Event_FlowDeactivated:
-			fx.Ended, fx.EndedLate = true, !ending
+			fx.Ended, fx.EndedLate = s.Deactivated, s.Deactivated && !ending
 		case *sluicev1.Event_WorkCompensating:
 			closing = closing || e.GetWorkCompensating().GetEnding() != sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED
 			if inv := s.compensationCall(e); inv != nil {
@@ -84,7 +84,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			}
 		}
 	}
-	if closing {
+	if closing && s.over() { // and was not made to go on since
 		fx.Marks = append(fx.Marks, s.closeOpen()...)
 	}
 	fx.Timer, _ = s.NextDeadline()
@@ -141,6 +141,8 @@ func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 			return Mark{}, false
 		}
 	case *sluicev1.Event_WorkFailed, *sluicev1.Event_CompletionIgnored:
+	case *sluicev1.Event_StepOverridden:
+		return s.overriddenMark(m, i, it, e)
 	case *sluicev1.Event_RetryScheduled:
 		m.Kind, m.Attempt = Superseded, e.GetAttempt()
 		return m, it.Compensation == nil
@@ -150,6 +152,19 @@ func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 		return m, it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED && it.NextRetry == 0
 	default:
 		return Mark{}, false
+	}
+	return s.standing(m, i, it, e.GetGeneration())
+}
+
+// overriddenMark returns what Redis should be told when a work item was repaired
+// by hand. A token that had its outcome keeps it.
+func (s *State) overriddenMark(m Mark, i int, it *Item, e *sluicev1.Event) (Mark, bool) {
+	switch {
+	case e.GetAttempt() == 0, it.Generation != e.GetGeneration():
+		return Mark{}, false
+	case e.GetStepOverridden().GetAction() == actionRetry:
+		m.Kind, m.Attempt = Superseded, e.GetAttempt()
+		return m, true
 	}
 	return s.standing(m, i, it, e.GetGeneration())
 }
@@ -198,6 +213,21 @@ func (s *State) closeOpen() []Mark {
 	return marks
 }
 
+// Turned returns the status that a commit gave its flow by pausing it or making
+// it go on, or nothing where it did neither.
+func Turned(c *sluicev1.Commit) string {
+	status := ""
+	for _, e := range c.GetEvents() {
+		switch e.GetKind().(type) {
+		case *sluicev1.Event_FlowPaused:
+			status = StatusName(sluicev1.FlowStatus_FLOW_STATUS_PAUSED)
+		case *sluicev1.Event_FlowResumed:
+			status = StatusName(sluicev1.FlowStatus_FLOW_STATUS_ACTIVE)
+		}
+	}
+	return status
+}
+
 // Kind returns the kind of subject that a commit is published on.
 func Kind(c *sluicev1.Commit) subject.Kind {
 	kind := subject.KindAdvanced
@@ -209,6 +239,8 @@ func Kind(c *sluicev1.Commit) subject.Kind {
 			kind = subject.KindFailed
 		case *sluicev1.Event_FlowCanceled:
 			kind = subject.KindCanceled
+		case *sluicev1.Event_FlowResumed:
+			kind = subject.KindAdvanced // one that failed in this commit goes on in it
 		case *sluicev1.Event_FlowRetired:
 			kind = subject.KindRetired
 		}

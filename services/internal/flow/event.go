@@ -86,6 +86,10 @@ func (s *State) applyFlow(e *sluicev1.Event, at int64) error {
 		s.finish(sluicev1.FlowStatus_FLOW_STATUS_CANCELED, k.FlowCanceled.GetReason(), at)
 	case *sluicev1.Event_FlowDeactivated:
 		s.Deactivated = true
+	case *sluicev1.Event_FlowPaused:
+		s.Status = sluicev1.FlowStatus_FLOW_STATUS_PAUSED
+	case *sluicev1.Event_FlowResumed:
+		s.applyResumed(k.FlowResumed, at)
 	case *sluicev1.Event_FlowRetired:
 		s.Retired = true
 	default:
@@ -124,6 +128,8 @@ func (s *State) applyStep(i int, e *sluicev1.Event, values [][]byte, at int64) e
 		st.asked, st.held = false, false
 	case *sluicev1.Event_PredicateAsked, *sluicev1.Event_PredicateHeld:
 		return st.applyPredicate(e, values)
+	case *sluicev1.Event_StepOverridden:
+		return s.applyOverridden(i, e)
 	case *sluicev1.Event_AttributeSet:
 		value, err := resolve(values, k.AttributeSet.GetValue())
 		if err != nil {
@@ -155,6 +161,7 @@ func (s *State) applyStepStarted(i int, e *sluicev1.StepStarted, values [][]byte
 	st.Status, st.Started, st.Inputs, st.lists = sluicev1.StepStatus_STEP_STATUS_ACTIVE, at, inputs, lists
 	st.asked, st.held = false, false
 	st.Items = make([]Item, e.GetWorkItems())
+	st.fresh = len(st.Items)
 	for j := range st.Items {
 		st.Items[j].Status = sluicev1.WorkStatus_WORK_STATUS_PENDING
 	}

@@ -34,7 +34,7 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 			if len(it.notCompleted) == maxSeen {
 				it.notCompleted = it.notCompleted[1:]
 			}
-			it.notCompleted = append(it.notCompleted, seen{digest: string(digest), attempt: e.GetAttempt()})
+			it.notCompleted = append(it.notCompleted, seen{digest: string(digest), attempt: e.GetAttempt(), generation: it.Generation})
 		}
 	case *sluicev1.Event_WorkTimedOut:
 		it.notCompletedBy(timedOut(k.WorkTimedOut.GetLimit()))
@@ -45,8 +45,13 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 		s.arm(i, j)
 	case *sluicev1.Event_CompletionIgnored:
 		it.ignored = append(it.ignored, seen{
-			digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt(), dead: k.CompletionIgnored.GetDead(),
+			digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt(), generation: e.GetGeneration(),
+			dead: k.CompletionIgnored.GetDead(),
 		})
+	case *sluicev1.Event_StepOverridden:
+		err := s.applyOverridden(i, e)
+		s.arm(i, j)
+		return err
 	default:
 		return fmt.Errorf("%w: %T is no event of a work item that this release knows", ErrMalformed, k)
 	}
@@ -59,14 +64,16 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 	if err != nil {
 		return fmt.Errorf("%w: work_started: %w", ErrMalformed, err)
 	}
+	if it.Attempt == 0 {
+		it.Inputs = inputs
+		st.begun(it)
+	}
+	if it.Started == 0 {
+		it.Started = at
+	}
 	if it.Status == sluicev1.WorkStatus_WORK_STATUS_PENDING {
 		st.active++
-		st.next = max(st.next, j+1)
-		it.Started, it.Inputs = at, inputs
 		s.armWhole(i, j)
-	}
-	if st.next == len(st.Items) {
-		st.lists = nil
 	}
 	it.Status = sluicev1.WorkStatus_WORK_STATUS_ACTIVE
 	it.Token, it.Attempt, it.Generation = e.GetToken(), e.GetAttempt(), e.GetGeneration()
@@ -78,14 +85,30 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 
 // settle gives the work item its outcome and its slot back.
 func (st *Step) settle(it *Item, status sluicev1.WorkStatus, digest []byte, at int64) {
+	if it.open() {
+		st.active--
+	}
+	if it.Attempt == 0 { // by hand
+		st.begun(it)
+	}
 	it.Status, it.Completed, it.digest = status, at, digest
 	it.Deadline, it.NextRetry = 0, 0
 	it.Heartbeat, it.listen = 0, 0
 	if status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED {
 		it.Error = ""
 	}
-	st.active--
 	st.ended++
+}
+
+// begun takes note that a work item needs no elements of the step's lists any
+// more: it started, or has its outcome by hand.
+func (st *Step) begun(it *Item) {
+	if !it.final() {
+		st.fresh--
+	}
+	if st.fresh <= 0 {
+		st.lists = nil
+	}
 }
 
 // notCompletedBy ends the running attempt without an outcome. The work item

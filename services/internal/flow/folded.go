@@ -99,6 +99,14 @@ func kindOf(cmd *sluicev1.Command) string {
 		return "wake"
 	case *sluicev1.Command_RetireFlow:
 		return "retire_flow"
+	case *sluicev1.Command_PauseFlow:
+		return "pause_flow"
+	case *sluicev1.Command_ResumeFlow:
+		return "resume_flow"
+	case *sluicev1.Command_RetryFlow:
+		return "retry_flow"
+	case *sluicev1.Command_OverrideStep:
+		return "override_step"
 	default:
 		return "unknown"
 	}

@@ -34,8 +34,8 @@ func fuzzedStart(t tb) *sluicev1.Command {
 // fuzzedLives are flows at the moments between which commands make a difference.
 func fuzzedLives(t tb) []*life {
 	running, retrying, ended, compensating := newLife(t), newLife(t), newLife(t), newLife(t)
-	asked := newLife(t)
-	for _, l := range []*life{asked, running, retrying, ended, compensating} {
+	asked, failing, paused := newLife(t), newLife(t), newLife(t)
+	for _, l := range []*life{asked, running, retrying, ended, compensating, failing, paused} {
 		l.do(fuzzedStart(t))
 	}
 	for _, l := range []*life{running, retrying, ended, compensating} {
@@ -47,7 +47,11 @@ func fuzzedLives(t tb) []*life {
 	compensating.do(complete(ref("a", 1), succeeded("x", "1")))
 	compensating.do(cancel())
 	compensating.do(undone(ref("a", 1), notCompleted("busy", 0)))
-	return []*life{newLife(t), asked, running, retrying, ended, compensating}
+	failing.do(complete(ref("a", 1), failed("no")))
+	paused.do(complete(ref("a", 1), failed("no")))
+	paused.do(retry())
+	paused.do(pause())
+	return []*life{newLife(t), asked, running, retrying, ended, compensating, failing, paused}
 }
 
 // Whatever stands on a subject of commands: it is decided without a panic, and
@@ -60,12 +64,14 @@ func FuzzCommand(f *testing.F) {
 		answered("d", 1, true), answered("d", 1, false), unanswered("d", 1, "no"), scriptResult(ref("d", 1), succeeded("y", "1")), cancel(), retire(0), retire(2),
 		heard(start+1000*second, start, start+second, ref("d", 1)),
 		complete(&sluicev1.WorkRef{Run: run}, succeeded()), undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
+		pause(), resume(), retry(), override(doRetry, "d"), override(doSkip, "b"), override(doComplete, "a", "x", "1"),
+		ofItem(override(doFail, "d"), 0),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for moment := range uint8(6) {
+		for moment := range uint8(8) {
 			f.Add(moment, int64(1000), data)
 		}
 	}

@@ -131,6 +131,12 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 			w.Attempt = max(st.Items[item].Attempt, 1)
 		}
 	}
+	if st := l.step(s.GetId()); len(st.Items) > 0 {
+		w.Generation = rapid.Uint32Range(0, st.Items[w.GetItem()].Generation).Draw(t, "generation")
+	}
+	if rapid.IntRange(0, 5).Draw(t, "by hand") == 0 {
+		return drawControl(t, s)
+	}
 	switch rapid.IntRange(0, 30).Draw(t, "command") {
 	case 25:
 		return unanswered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), "line 1: no")
@@ -153,6 +159,24 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 	default:
 		return complete(w, drawOutcome(t, s))
 	}
+}
+
+// drawControl is something that a person asks for.
+func drawControl(t *rapid.T, s *sluicev1.PlannedStep) *sluicev1.Command {
+	var outputs []string
+	for _, a := range s.GetAttributes() {
+		if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT {
+			outputs = append(outputs, a.GetName(), "7")
+		}
+	}
+	cmd := rapid.SampledFrom([]*sluicev1.Command{
+		pause(), resume(), resume(), retry(), override(doRetry, s.GetId()), override(doSkip, s.GetId()),
+		override(doComplete, s.GetId(), outputs...), override(doFail, s.GetId()), override(doRetry, "nobody"),
+	}).Draw(t, "control")
+	if cmd.GetOverrideStep() != nil && rapid.IntRange(0, 2).Draw(t, "of an item") == 0 {
+		return ofItem(cmd, rapid.Uint32Range(0, 3).Draw(t, "item"))
+	}
+	return cmd
 }
 
 // drawHeard says something about a worker, true or not.
@@ -216,8 +240,9 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 func checkHistory(t *rapid.T, l *life) {
 	checkCompensations(t, l)
 	outcomes := map[string]int{}
-	asked, began := map[string]bool{}, map[string]bool{}
-	endings := 0
+	asked, began := map[string]int{}, map[string]bool{}
+	repairs := 1
+	ended, paused := false, false
 	folded := map[flow.Position]uint64{}
 	for _, c := range l.log {
 		for _, cause := range c.GetCause() {
@@ -228,29 +253,48 @@ func checkHistory(t *rapid.T, l *life) {
 			folded[p] = c.GetRevision()
 		}
 		for _, e := range c.GetEvents() {
-			checkAsked(t, l, e, asked, began)
+			if e.GetStepOverridden() != nil || e.GetFlowResumed() != nil {
+				repairs++ // what was asked may be asked again
+			}
+			checkAsked(t, l, e, repairs, asked, began)
 			switch e.GetKind().(type) {
 			case *sluicev1.Event_WorkSucceeded, *sluicev1.Event_WorkFailed:
-				outcomes[e.GetToken()]++
-				if outcomes[e.GetToken()] > 1 {
-					t.Fatalf("token %s has two outcomes", e.GetToken())
+				token := fmt.Sprintf("%s/%d/%d", e.GetStepId(), e.GetItem(), e.GetGeneration())
+				outcomes[token]++
+				if outcomes[token] > 1 {
+					t.Fatalf("the token of %s has two outcomes:\n%s", token, l.trace())
 				}
-				if e.GetWorkSucceeded() != nil {
+				if e.GetWorkSucceeded() != nil && !byHand(c, e.GetStepId()) {
 					checkInTime(t, l, e, c)
 				}
 			case *sluicev1.Event_FlowCompleted, *sluicev1.Event_FlowFailed, *sluicev1.Event_FlowCanceled:
-				endings++
-			case *sluicev1.Event_WorkStarted, *sluicev1.Event_AttributeSet, *sluicev1.Event_StepStarted:
-				if endings > 0 {
-					t.Fatalf("%s after the end", word(e))
+				if ended {
+					t.Fatalf("the flow ended twice:\n%s", l.trace())
+				}
+				ended, paused = true, false
+			case *sluicev1.Event_FlowPaused:
+				paused = true
+			case *sluicev1.Event_FlowResumed:
+				ended, paused = false, false
+			case *sluicev1.Event_WorkStarted, *sluicev1.Event_StepStarted:
+				if ended || paused {
+					t.Fatalf("%s after the end or in a pause:\n%s", word(e), l.trace())
+				}
+			case *sluicev1.Event_AttributeSet:
+				if ended {
+					t.Fatalf("%s after the end:\n%s", word(e), l.trace())
 				}
 			}
 		}
 	}
-	if endings > 1 {
-		t.Fatalf("the flow ended %d times", endings)
-	}
 	checkItems(t, l)
+}
+
+// byHand reports whether a commit repairs a step.
+func byHand(c *sluicev1.Commit, stepID string) bool {
+	return slices.ContainsFunc(c.GetEvents(), func(e *sluicev1.Event) bool {
+		return e.GetStepOverridden() != nil && e.GetStepId() == stepID
+	})
 }
 
 // checkInTime sees to it that no work item succeeds past its deadline, judged by
@@ -264,25 +308,27 @@ func checkInTime(t *rapid.T, l *life, e *sluicev1.Event, c *sluicev1.Commit) {
 	}
 }
 
-// checkAsked sees to it that a predicate is asked once, before its step starts.
-func checkAsked(t *rapid.T, l *life, e *sluicev1.Event, asked, began map[string]bool) {
+// checkAsked sees to it that a predicate is asked once, but for repairs by hand,
+// before its step starts.
+func checkAsked(t *rapid.T, l *life, e *sluicev1.Event, repairs int, asked map[string]int, began map[string]bool) {
 	id := e.GetStepId()
 	switch e.GetKind().(type) {
 	case *sluicev1.Event_PredicateAsked:
-		if asked[id] || began[id] {
+		if asked[id] == repairs || began[id] {
 			t.Fatalf("the predicate of %s is asked again", id)
 		}
-		asked[id] = true
+		asked[id] = repairs
 	case *sluicev1.Event_StepStarted:
-		if l.state.Plan.Steps[l.state.Plan.Index[id]].Proto.GetPredicate() != nil && !asked[id] {
+		if l.state.Plan.Steps[l.state.Plan.Index[id]].Proto.GetPredicate() != nil && asked[id] == 0 {
 			t.Fatalf("%s starts, and its predicate was not asked", id)
 		}
 		began[id] = true
 	}
 }
 
-// No flow gets stuck: while it runs, some work item has a token out or it asked
-// to be woken, and once workers answer and the log has room, it ends.
+// No flow gets stuck: while it runs and is not paused, some work item has a token
+// out or it asked to be woken, and once workers answer, the log has room and
+// nobody pauses it any more, it ends.
 func TestNoFlowGetsStuck(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -298,14 +344,22 @@ func TestNoFlowGetsStuck(t *testing.T) {
 			if round > 1500 { // a step may have 25 work items and more, one after the other
 				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
 			}
+			if round < 60 && rapid.IntRange(0, 5).Draw(t, "by hand") == 0 {
+				l.do(drawControl(t, rapid.SampledFrom(steps).Draw(t, "repaired")))
+				continue
+			}
 			if asked := questions(l); len(asked) > 0 && rapid.Bool().Draw(t, "answer") {
-				id := rapid.SampledFrom(asked).Draw(t, "asked")
-				l.do(answered(id, 1, round > 60 || rapid.IntRange(0, 2).Draw(t, "holds") > 0))
+				q := rapid.SampledFrom(asked).Draw(t, "asked")
+				l.do(answered(q.GetStepId(), q.GetGeneration(), round > 60 || rapid.IntRange(0, 2).Draw(t, "holds") > 0))
 				continue
 			}
 			open, undo := openItems(l), compensating(l)
 			idle := len(open) == 0 && undo == nil
 			if idle && len(questions(l)) > 0 {
+				continue
+			}
+			if paused := l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_PAUSED; paused && (round >= 60 || idle && l.wakeAt == 0) {
+				l.do(resume())
 				continue
 			}
 			if idle && l.wakeAt == 0 {
@@ -332,19 +386,22 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				outcome = succeeded()
 			}
 			l.do(complete(w, outcome))
+			if l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_FAILED && round < 60 && rapid.Bool().Draw(t, "again") {
+				l.do(retry())
+			}
 		}
 		checkHistory(t, l)
 	})
 }
 
-// questions are the steps whose predicate was asked and has not answered, by what
-// the log asks for: nobody else would ask.
-func questions(l *life) []string {
-	var asked []string
+// questions are those of steps whose predicate was asked and has not answered, by
+// what the log asks for: nobody else would ask.
+func questions(l *life) []*sluicev1.WorkRef {
+	var asked []*sluicev1.WorkRef
 	for _, c := range l.log {
 		for _, inv := range l.state.Effects(c).Invocations {
 			if inv.GetScript().GetPredicate() {
-				asked = append(asked, inv.GetWork().GetStepId())
+				asked = append(asked, inv.GetWork())
 			}
 		}
 	}
@@ -360,7 +417,9 @@ func openItems(l *life) []*sluicev1.WorkRef {
 		}
 		for j, it := range l.state.Steps[i].Items {
 			if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
-				open = append(open, itemRef(l.state.Plan.Steps[i].ID, j, it.Attempt))
+				w := itemRef(l.state.Plan.Steps[i].ID, j, it.Attempt)
+				w.Generation = it.Generation
+				open = append(open, w)
 			}
 		}
 	}

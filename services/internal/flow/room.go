@@ -15,15 +15,9 @@ const roomPause = 10_000 * millisecond
 // startWaiting starts what an earlier turn had no room for. No event says that
 // something waits: it is what could start and has not, so replay knows it too.
 func (t *Turn) startWaiting() {
-	if t.env.Full {
-		return
+	if !t.env.Full && !t.s.over() {
+		t.goOn()
 	}
-	for i := range t.s.Steps {
-		if t.s.Steps[i].Status == sluicev1.StepStatus_STEP_STATUS_ACTIVE && !t.s.over() {
-			t.fill(i)
-		}
-	}
-	t.advance()
 }
 
 // Due returns when the flow must be woken, in Unix nanoseconds; 0 means never.
@@ -34,12 +28,14 @@ func (t *Turn) startWaiting() {
 // again.
 func (t *Turn) Due() int64 {
 	at, _ := t.s.NextDeadline()
-	suspect := t.env.Full || t.repeated || t.left
+	t.s.left = t.s.left || t.left
+	suspect := t.env.Full || t.repeated || t.s.left
 	if !t.s.Exists() || !suspect {
 		return at
 	}
 	overdue := t.env.Full && at != 0 && at <= t.now
-	if !overdue && !t.waits() {
+	if waits := t.waits(); !overdue && !waits {
+		t.s.left = false
 		return at
 	}
 	look := t.now
@@ -54,7 +50,7 @@ func (t *Turn) Due() int64 {
 
 // waits reports whether something could start that has not.
 func (t *Turn) waits() bool {
-	if t.s.over() {
+	if t.s.over() || t.s.paused() {
 		return false
 	}
 	needed, idle := t.needed(), !t.running()
@@ -62,7 +58,7 @@ func (t *Turn) waits() bool {
 		st := &t.s.Steps[i]
 		switch st.Status {
 		case sluicev1.StepStatus_STEP_STATUS_ACTIVE:
-			if st.next < len(st.Items) && st.active < t.slots(i) {
+			if _, ok := st.pending(); ok && st.active < t.slots(i) {
 				return true
 			}
 		case sluicev1.StepStatus_STEP_STATUS_PENDING:

@@ -55,6 +55,7 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 		CompletedNs:   s.Completed,
 		UpdatedNs:     s.Updated,
 		DeadlineNs:    s.Deadline,
+		ReopenedNs:    s.Reopened,
 		Plan:          s.planBytes,
 		Labels:        s.Labels,
 		Error:         s.Error,
@@ -132,7 +133,7 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 func snapshotSeen(list []seen) []*sluicev1.IgnoredCompletion {
 	var out []*sluicev1.IgnoredCompletion
 	for _, c := range list {
-		out = append(out, &sluicev1.IgnoredCompletion{Digest: []byte(c.digest), Attempt: c.attempt, Dead: c.dead})
+		out = append(out, &sluicev1.IgnoredCompletion{Digest: []byte(c.digest), Attempt: c.attempt, Generation: c.generation, Dead: c.dead})
 	}
 	return out
 }
@@ -169,7 +170,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.Status = snap.GetStatus()
 	s.Run = snap.GetRun()
 	s.Created, s.Completed, s.Updated = snap.GetCreatedNs(), snap.GetCompletedNs(), snap.GetUpdatedNs()
-	s.Deadline = snap.GetDeadlineNs()
+	s.Deadline, s.Reopened = snap.GetDeadlineNs(), snap.GetReopenedNs()
 	s.Labels = snap.GetLabels()
 	s.Error = snap.GetError()
 	s.RequestDigest = snap.GetRequestDigest()
@@ -225,7 +226,7 @@ func (st *Step) restore(def *plan.Step, snap *sluicev1.StepState, values [][]byt
 		}
 		st.count(j)
 	}
-	if st.next == len(st.Items) {
+	if st.fresh == 0 {
 		return nil
 	}
 	if st.lists, err = listsOf(def, st.Inputs); err != nil {
@@ -239,6 +240,9 @@ func (st *Step) restore(def *plan.Step, snap *sluicev1.StepState, values [][]byt
 
 // count takes a restored work item into the step's counters.
 func (st *Step) count(j int) {
+	if it := &st.Items[j]; it.Attempt == 0 && !it.final() {
+		st.fresh++
+	}
 	switch it := &st.Items[j]; it.Status {
 	case sluicev1.WorkStatus_WORK_STATUS_UNSPECIFIED, sluicev1.WorkStatus_WORK_STATUS_PENDING:
 		return
@@ -251,7 +255,6 @@ func (st *Step) count(j int) {
 		sluicev1.WorkStatus_WORK_STATUS_COMPENSATED, sluicev1.WorkStatus_WORK_STATUS_COMPENSATION_FAILED:
 		st.ended++
 	}
-	st.next = j + 1
 }
 
 func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
@@ -289,7 +292,7 @@ func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
 func restoreSeen(list []*sluicev1.IgnoredCompletion) []seen {
 	var out []seen
 	for _, c := range list {
-		out = append(out, seen{digest: string(c.GetDigest()), attempt: c.GetAttempt(), dead: c.GetDead()})
+		out = append(out, seen{digest: string(c.GetDigest()), attempt: c.GetAttempt(), generation: c.GetGeneration(), dead: c.GetDead()})
 	}
 	return out
 }

@@ -24,6 +24,7 @@ type State struct {
 	Completed int64
 	Updated   int64
 	Deadline  int64 // when the flow times out; 0 means never
+	Reopened  int64 // when it was made to go on after it had failed
 
 	Labels        map[string]string
 	Error         string
@@ -53,6 +54,10 @@ type State struct {
 	undone       []place // of these the ones that are not, in the order of their success
 	compensating bool    // one is being compensated
 
+	// left says that a turn may have left something that could start. It is no
+	// part of what the flow is: whoever left it asked to be woken.
+	left bool
+
 	commitsSinceSnapshot int
 	eventsSinceSnapshot  int
 }
@@ -79,7 +84,8 @@ type Step struct {
 	held      bool   // the predicate was true, and the step has not started
 
 	lists  []list // of the for_each inputs, until each of the items has started
-	next   int    // the first item that may still be pending
+	fresh  int    // items that never started and have no outcome
+	next   int    // no item before it is pending
 	active int    // items that hold one of the step's parallel slots
 	ended  int    // items that succeeded or failed
 	failed int
@@ -116,9 +122,10 @@ type Item struct {
 
 // seen is a completion that must not be written down twice.
 type seen struct {
-	digest  string
-	attempt uint32
-	dead    bool // it could not be decided, and may be when it is redriven
+	digest     string
+	attempt    uint32
+	generation uint32
+	dead       bool // it could not be decided, and may be when it is redriven
 }
 
 // maxSeen is how many refused completions of a work item are remembered. What
@@ -168,7 +175,11 @@ func (it *Item) succeeded() bool {
 		it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATION_FAILED
 }
 
-// open reports whether the work item started and has no outcome yet.
+// underway reports whether the work item's time for all attempts runs: it started,
+// be it that the next attempt waits to begin, and has no outcome.
+func (it *Item) underway() bool { return it.Started != 0 && !it.final() }
+
+// open reports whether the work item takes one of its step's parallel slots.
 func (it *Item) open() bool {
 	return it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE || it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED
 }

@@ -45,6 +45,18 @@ func count(lists []list) int64 {
 	return n
 }
 
+// firstInputs are the inputs of its own that a work item's first attempt names;
+// later ones have them.
+func (st *Step) firstInputs(item int) map[string]json.RawMessage {
+	switch it := &st.Items[item]; {
+	case it.Attempt > 0:
+		return nil
+	case it.Inputs != nil:
+		return it.Inputs
+	}
+	return st.itemInputs(item)
+}
+
 // itemInputs are the inputs that a work item of the step has of its own. The
 // first list's elements change slowest.
 func (st *Step) itemInputs(item int) map[string]json.RawMessage {

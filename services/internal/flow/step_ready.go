@@ -9,9 +9,10 @@ import (
 
 // advance starts, skips and fails pending steps until nothing more follows, and
 // ends the flow when its goals say so. It is called when a step ended or the
-// flow began: only then can a pending step's lot have changed.
+// flow began or goes on: only then can a pending step's lot have changed. While
+// the flow is paused it does nothing.
 func (t *Turn) advance() {
-	for !t.s.over() {
+	for !t.s.over() && !t.s.paused() {
 		before := len(t.events)
 		t.checkGoals()
 		if t.s.over() {
@@ -38,7 +39,7 @@ func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 			continue
 		}
 		if !needed[i] {
-			t.skipStep(i, "outputs not needed", nil)
+			t.skipStep(i, notNeeded, nil)
 			continue
 		}
 		if st := &t.s.Steps[i]; st.asked || st.held {
@@ -52,7 +53,7 @@ func (t *Turn) settlePending(judge func(i int) (readiness, []string)) {
 		case startable:
 			t.startStep(i)
 		case unreachable:
-			t.failStep(i, "required input no longer available", lacking)
+			t.failStep(i, unavailable, lacking)
 		}
 	}
 }

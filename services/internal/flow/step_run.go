@@ -73,13 +73,17 @@ func (t *Turn) inputs(i int) map[string]json.RawMessage {
 // in this commit, or would make too many invocations of it, is left for the next.
 func (t *Turn) fill(i int) {
 	st, slots := &t.s.Steps[i], t.slots(i)
-	for st.next < len(st.Items) && st.active < slots {
-		inputs := st.itemInputs(st.next)
+	for st.active < slots && !t.s.paused() && !t.s.over() {
+		j, ok := st.pending()
+		if !ok {
+			return
+		}
+		inputs := st.firstInputs(j)
 		if t.env.Full || t.attempts >= maxStarts || !t.fits(sizeOf(inputs)+2*framing*len(inputs)) {
 			t.left = true
 			return
 		}
-		t.startAttempt(i, st.next, inputs)
+		t.startAttempt(i, j, inputs)
 	}
 }
 
@@ -122,14 +126,21 @@ func (s *State) failure(i int) string {
 // completeStep sets the attributes that the step declares and that have no
 // value yet: the first one stands.
 func (t *Turn) completeStep(i int) {
-	st := &t.s.Steps[i]
 	outputs, err := t.outputs(i)
 	if err != nil {
 		t.failStep(i, err.Error(), nil)
 		return
 	}
+	t.completeWith(i, outputs)
+}
+
+func (t *Turn) completeWith(i int, outputs map[string]json.RawMessage) {
+	var duration int64
+	if started := t.s.Steps[i].Started; started != 0 {
+		duration = (t.now - started) / millisecond
+	}
 	t.emit(t.stepEvent(i, &sluicev1.Event{Kind: &sluicev1.Event_StepCompleted{StepCompleted: &sluicev1.StepCompleted{
-		Outputs: t.values.refs(outputs), DurationMs: (t.now - st.Started) / millisecond,
+		Outputs: t.values.refs(outputs), DurationMs: duration,
 	}}}))
 	for _, output := range t.s.Plan.Steps[i].Outputs {
 		value, ok := outputs[output.Name]

@@ -282,9 +282,11 @@ func soonest(s *flow.State) int64 {
 		for j := range s.Steps[i].Items {
 			it := &s.Steps[i].Items[j]
 			see(it.Deadline)
-			see(it.NextRetry)
+			if s.Status != sluicev1.FlowStatus_FLOW_STATUS_PAUSED {
+				see(it.NextRetry)
+			}
 			see(max(it.Heartbeat, it.Listens()))
-			if isOpen(it) && whole > 0 {
+			if (isOpen(it) || it.Status == sluicev1.WorkStatus_WORK_STATUS_PENDING && it.Started != 0) && whole > 0 {
 				see(it.Started + whole*1_000_000)
 			}
 		}
@@ -386,6 +388,40 @@ func cancel() *sluicev1.Command {
 	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_CancelFlow{CancelFlow: &sluicev1.CancelFlow{Reason: "asked"}}}
 }
 
+func pause() *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_PauseFlow{PauseFlow: &sluicev1.PauseFlow{Reason: "look", By: "ann"}}}
+}
+
+func resume() *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_ResumeFlow{ResumeFlow: &sluicev1.ResumeFlow{Reason: "seen", By: "ann"}}}
+}
+
+func retry() *sluicev1.Command {
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_RetryFlow{RetryFlow: &sluicev1.RetryFlow{Reason: "mended", By: "ann"}}}
+}
+
+// override repairs a step by hand; outputs are given as name, JSON, name, JSON.
+func override(action sluicev1.OverrideAction, stepID string, outputs ...string) *sluicev1.Command {
+	o := &sluicev1.OverrideStep{StepId: stepID, Action: action, Reason: "mended", By: "ann", Outputs: map[string][]byte{}}
+	for i := 0; i < len(outputs); i += 2 {
+		o.Outputs[outputs[i]] = []byte(outputs[i+1])
+	}
+	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_OverrideStep{OverrideStep: o}}
+}
+
+// ofItem is an override of one work item.
+func ofItem(cmd *sluicev1.Command, item uint32) *sluicev1.Command {
+	cmd.GetOverrideStep().Item = &item
+	return cmd
+}
+
+const (
+	doRetry    = sluicev1.OverrideAction_OVERRIDE_ACTION_RETRY
+	doSkip     = sluicev1.OverrideAction_OVERRIDE_ACTION_SKIP
+	doComplete = sluicev1.OverrideAction_OVERRIDE_ACTION_COMPLETE
+	doFail     = sluicev1.OverrideAction_OVERRIDE_ACTION_FAIL
+)
+
 func retire(ending uint64) *sluicev1.Command {
 	return &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_RetireFlow{
 		RetireFlow: &sluicev1.RetireFlow{EndingRevision: ending},
@@ -469,7 +505,7 @@ func soonestLate(s *flow.State) int64 {
 			switch {
 			case it.Status == sluicev1.WorkStatus_WORK_STATUS_COMPENSATING:
 				at = it.Compensation.Deadline + it.Compensation.NextRetry // one of them is 0
-			case it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE && it.Status != sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED,
+			case !isOpen(&it) && (it.Status != sluicev1.WorkStatus_WORK_STATUS_PENDING || it.Started == 0),
 				def.GetCompensate() == "", s.Status == sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, s.Deactivated:
 				continue
 			case it.Deadline != 0:
@@ -479,7 +515,7 @@ func soonestLate(s *flow.State) int64 {
 			default:
 				at = s.Ending.At + 86_400*second
 			}
-			if whole := def.GetWork().GetDeadlineMs(); whole > 0 && isOpen(&it) {
+			if whole := def.GetWork().GetDeadlineMs(); whole > 0 && it.Status != sluicev1.WorkStatus_WORK_STATUS_COMPENSATING {
 				at = min(at, it.Started+whole*1_000_000)
 			}
 			if first == 0 || at < first {

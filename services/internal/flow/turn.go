@@ -150,6 +150,14 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 		return t.wake(k.Wake)
 	case *sluicev1.Command_RetireFlow:
 		return t.retireFlow(k.RetireFlow, at)
+	case *sluicev1.Command_PauseFlow:
+		return t.pauseFlow(k.PauseFlow)
+	case *sluicev1.Command_ResumeFlow:
+		return t.resumeFlow(k.ResumeFlow)
+	case *sluicev1.Command_RetryFlow:
+		return t.retryFlow(k.RetryFlow)
+	case *sluicev1.Command_OverrideStep:
+		return t.overrideStep(k.OverrideStep)
 	default:
 		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("command of unknown kind %T", k)}
 	}
@@ -157,7 +165,8 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 
 func (t *Turn) absent(cmd *sluicev1.Command) Verdict {
 	switch cmd.GetKind().(type) {
-	case *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow:
+	case *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow, *sluicev1.Command_PauseFlow,
+		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
 		return Verdict{Kind: Absent, Reply: &sluicev1.Reply{
 			Code:   sluicev1.ReplyCode_REPLY_CODE_NOT_FOUND,
 			Detail: fmt.Sprintf("flow %q does not exist", cmd.GetFlowId()),
@@ -212,7 +221,8 @@ func (t *Turn) repeat(at Position) (uint64, bool) {
 // commands that did something are.
 func (t *Turn) repeatedReply(cmd *sluicev1.Command) *sluicev1.Reply {
 	switch cmd.GetKind().(type) {
-	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow:
+	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow, *sluicev1.Command_PauseFlow,
+		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
 		return &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK, Revision: t.s.Revision}
 	default:
 		return nil

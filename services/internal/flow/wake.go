@@ -39,7 +39,7 @@ func (t *Turn) wake(w *sluicev1.Wake) Verdict {
 func (t *Turn) settleDeadline(d deadline) {
 	switch {
 	case d.step == flowDeadline:
-		t.fail(fmt.Sprintf("the flow did not end within %d ms", (t.s.Deadline-t.s.Created)/millisecond))
+		t.fail(fmt.Sprintf("the flow did not end within %d ms", t.s.timeout()/millisecond))
 	case t.s.over():
 		t.settleLate(d.step, d.item)
 	case t.isOver(d.step, d.item, t.now):

@@ -73,7 +73,7 @@ func (t *Turn) timeOut(i, j int, limit string) {
 func (t *Turn) isOver(i, j int, at int64) bool {
 	it := &t.s.Steps[i].Items[j]
 	until := t.s.until(i, it.Started)
-	return it.open() && until != 0 && until <= at
+	return it.underway() && until != 0 && until <= at
 }
 
 // runOut fails a work item whose time for all attempts is over.
@@ -83,9 +83,11 @@ func (t *Turn) runOut(i, j int) {
 	if it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED {
 		last = it.Error
 	}
-	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkTimedOut{WorkTimedOut: &sluicev1.WorkTimedOut{
-		Limit: limitDeadline,
-	}}}))
+	if it.open() {
+		t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkTimedOut{WorkTimedOut: &sluicev1.WorkTimedOut{
+			Limit: limitDeadline,
+		}}}))
+	}
 	t.failWork(i, j, fmt.Sprintf("not completed within %d ms, after %d attempts: %s",
 		t.s.Plan.Steps[i].Proto.GetWork().GetDeadlineMs(), it.Attempt, last), nil)
 }
@@ -125,7 +127,7 @@ func (t *Turn) retryOrFail(i, j int, atLeastMS int64) {
 
 func (t *Turn) failWork(i, j int, reason string, digest []byte) {
 	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkFailed{WorkFailed: &sluicev1.WorkFailed{
-		Error: reason, Digest: digest, DurationMs: (t.now - t.s.Steps[i].Items[j].Started) / millisecond,
+		Error: reason, Digest: digest, DurationMs: t.took(i, j),
 	}}}))
 	t.workEnded(i)
 }

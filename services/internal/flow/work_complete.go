@@ -25,7 +25,7 @@ func (t *Turn) completeWork(c *sluicev1.CompleteWork, at Position) Verdict {
 		t.ignoreDead(work, outcome, reason)
 		return Verdict{Kind: Impossible, Reason: reason}
 	}
-	if it.knows(outcome.GetDigest(), max(work.GetAttempt(), 1)) {
+	if it.knows(outcome.GetDigest(), max(work.GetAttempt(), 1), work.GetGeneration()) {
 		return Verdict{}
 	}
 	t.expire(i, int(work.GetItem()), at.Time)
@@ -78,11 +78,12 @@ func (t *Turn) refusal(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome)
 		return "the work item failed already"
 	case t.s.over() && !t.s.accepts(i):
 		return "the flow is " + t.s.lot()
-	case it.Attempt == 0:
+	case it.Started == 0: // in this generation
 		return "the work item has not started"
 	case outcome.GetSuccess():
 		return ""
-	case attempt < it.Attempt, it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED:
+	case attempt < it.Attempt, it.Status == sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED,
+		it.Status == sluicev1.WorkStatus_WORK_STATUS_PENDING: // given up by hand
 		return fmt.Sprintf("attempt %d is superseded", attempt)
 	case attempt > it.Attempt:
 		return fmt.Sprintf("attempt %d has not started", attempt)
@@ -95,7 +96,7 @@ func (t *Turn) refusal(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome)
 // for each payload and attempt, and not without limit.
 func (t *Turn) ignore(i int, work *sluicev1.WorkRef, ignored *sluicev1.CompletionIgnored) {
 	it, attempt := &t.s.Steps[i].Items[work.GetItem()], max(work.GetAttempt(), 1)
-	if len(it.ignored) >= maxSeen || it.wroteDown(ignored.GetDigest(), attempt) {
+	if len(it.ignored) >= maxSeen || it.wroteDown(ignored.GetDigest(), attempt, work.GetGeneration()) {
 		return
 	}
 	e := t.workEvent(i, int(work.GetItem()), &sluicev1.Event{
@@ -117,17 +118,21 @@ func outcomeName(o *sluicev1.Outcome) string {
 }
 
 // wroteDown reports whether an equal payload was ignored before.
-func (it *Item) wroteDown(digest []byte, attempt uint32) bool {
-	return slices.ContainsFunc(it.ignored, func(s seen) bool { return s.attempt == attempt && s.digest == string(digest) })
+func (it *Item) wroteDown(digest []byte, attempt, generation uint32) bool {
+	return slices.ContainsFunc(it.ignored, func(s seen) bool { return s.is(digest, attempt, generation) })
+}
+
+func (s *seen) is(digest []byte, attempt, generation uint32) bool {
+	return s.attempt == attempt && s.generation == generation && s.digest == string(digest)
 }
 
 // knows reports whether an equal payload was decided before: one that is a dead
 // letter was not.
-func (it *Item) knows(digest []byte, attempt uint32) bool {
-	if len(it.digest) > 0 && bytes.Equal(it.digest, digest) {
+func (it *Item) knows(digest []byte, attempt, generation uint32) bool {
+	if len(it.digest) > 0 && generation == it.Generation && bytes.Equal(it.digest, digest) {
 		return true
 	}
-	same := func(s seen) bool { return !s.dead && s.attempt == attempt && s.digest == string(digest) }
+	same := func(s seen) bool { return !s.dead && s.is(digest, attempt, generation) }
 	return slices.ContainsFunc(it.ignored, same) || slices.ContainsFunc(it.notCompleted, same)
 }
 
@@ -161,7 +166,7 @@ func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, conte
 	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkSucceeded{WorkSucceeded: &sluicev1.WorkSucceeded{
 		Outputs:    t.values.refs(outputs),
 		Digest:     digest,
-		DurationMs: (t.now - t.s.Steps[i].Items[j].Started) / millisecond,
+		DurationMs: t.took(i, j),
 		Contested:  contested,
 	}}}))
 	t.workEnded(i)

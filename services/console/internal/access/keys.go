@@ -19,7 +19,7 @@ const (
 	Nobody Role = iota
 	// Read may look at everything.
 	Read
-	// Operate may start and cancel flows.
+	// Operate may start, cancel, pause and repair flows.
 	Operate
 	// Admin may change steps and delete histories.
 	Admin

@@ -22,10 +22,10 @@ type change struct {
 	created int64
 	tags    []string
 
-	ended     bool
+	turned    bool // it has another status
 	status    string
 	error     string
-	completed int64
+	completed int64 // 0 where it goes on
 
 	retired bool
 }
@@ -33,7 +33,7 @@ type change struct {
 // changes collects a batch. A flow that starts and ends in one is written once.
 type changes map[string]*change
 
-// add takes one commit in. Those that neither start nor end a flow change
+// add takes one commit in. Those that leave a flow's status as it is change
 // nothing.
 func (c changes) add(commit *sluicev1.Commit, sequence uint64, plans flow.Plans) error {
 	for _, e := range commit.GetEvents() {
@@ -55,24 +55,29 @@ func (c changes) addEvent(commit *sluicev1.Commit, e *sluicev1.Event, sequence u
 			sequence: sequence, started: true, created: commit.GetTimeNs(), tags: tagsOf(p, k.FlowStarted.GetLabels()),
 		}
 	case *sluicev1.Event_FlowCompleted:
-		c.end(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, "")
+		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, commit.GetTimeNs(), "")
 	case *sluicev1.Event_FlowFailed:
-		c.end(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_FAILED, k.FlowFailed.GetError())
+		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_FAILED, commit.GetTimeNs(), k.FlowFailed.GetError())
 	case *sluicev1.Event_FlowCanceled:
-		c.end(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_CANCELED, k.FlowCanceled.GetReason())
+		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_CANCELED, commit.GetTimeNs(), k.FlowCanceled.GetReason())
+	case *sluicev1.Event_FlowPaused:
+		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_PAUSED, 0, "")
+	case *sluicev1.Event_FlowResumed:
+		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_ACTIVE, 0, "")
 	case *sluicev1.Event_FlowRetired:
 		c[commit.GetFlowId()] = &change{sequence: sequence, retired: true}
 	}
 	return nil
 }
 
-func (c changes) end(commit *sluicev1.Commit, sequence uint64, status sluicev1.FlowStatus, reason string) {
+// turn gives a flow another status; completed is when it ended, or 0.
+func (c changes) turn(commit *sluicev1.Commit, sequence uint64, status sluicev1.FlowStatus, completed int64, reason string) {
 	row := c[commit.GetFlowId()]
 	if row == nil {
 		row = &change{}
 		c[commit.GetFlowId()] = row
 	}
-	row.sequence, row.ended, row.completed = sequence, true, commit.GetTimeNs()
+	row.sequence, row.turned, row.completed = sequence, true, completed
 	row.status, row.error = flow.StatusName(status), reason
 }
 
@@ -117,7 +122,7 @@ func (w *writer) change(shard int, id string, c *change) {
 		w.remove(id)
 	case c.started:
 		w.insert(shard, id, c)
-	case c.ended:
+	case c.turned:
 		w.exec("UPDATE flows SET status = ?, error = ?, completed = ?, sequence = ? WHERE id = ?",
 			c.status, c.error, c.completed, int64(c.sequence), id) //nolint:gosec // sequences stay below 2^63
 	}
@@ -125,7 +130,7 @@ func (w *writer) change(shard int, id string, c *change) {
 
 func (w *writer) insert(shard int, id string, c *change) {
 	status := c.status
-	if !c.ended {
+	if !c.turned {
 		status = flow.StatusName(sluicev1.FlowStatus_FLOW_STATUS_ACTIVE)
 	}
 	tags, err := json.Marshal(c.tags)

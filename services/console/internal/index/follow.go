@@ -203,7 +203,7 @@ func (f *Follower) take(changed changes, msg jetstream.Msg, sequence uint64) err
 		return err
 	}
 	revision := msg.Headers().Get(bus.HeaderRevision)
-	if kind == subject.KindAdvanced && revision != "" && revision != strconv.Itoa(1) {
+	if kind == subject.KindAdvanced && revision != "" && revision != strconv.Itoa(1) && msg.Headers().Get(bus.HeaderStatus) == "" {
 		return nil
 	}
 	commit, err := f.Parse(msg.Data(), msg.Headers())

@@ -103,6 +103,9 @@ func (w *world) commit(id string, revision uint64, at time.Time, events ...*slui
 	msg := nats.NewMsg(subject.Space{}.Flow(flow.Kind(c), subject.Partition(id, 16), id))
 	msg.Data = data
 	msg.Header.Set("Sluice-Revision", strconv.FormatUint(revision, 10))
+	if status := flow.Turned(c); status != "" {
+		msg.Header.Set("Sluice-Status", status)
+	}
 	if _, err := w.js.PublishMsg(w.t.Context(), msg); err != nil {
 		w.t.Fatal(err)
 	}
@@ -192,7 +195,7 @@ func TestListSelects(t *testing.T) {
 		}
 	}
 	row, ok, err := w.x.Get(t.Context(), "order-4")
-	want := index.Row{ID: "order-4", Status: "failed", Created: at(4), Completed: at(9), Error: "no stock"}
+	want := index.Row{ID: "order-4", Status: "failed", Created: at(4), Completed: at(9), Error: "no stock", Sequence: 6}
 	if err != nil || !ok || row != want {
 		t.Errorf("got %+v, %v, %v; want %+v", row, ok, err, want)
 	}
@@ -322,4 +325,26 @@ func TestAnotherVersionOrGarbageIsReplaced(t *testing.T) {
 		w.stop()
 	}
 	w.open()
+}
+
+func TestAFlowThatIsPausedOrGoesOnChangesItsRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit("a", 1, base, started("charge", nil))
+	turns := []struct {
+		event *sluicev1.Event
+		want  string
+	}{
+		{&sluicev1.Event{Kind: &sluicev1.Event_FlowPaused{FlowPaused: &sluicev1.FlowPaused{}}}, "paused"},
+		{&sluicev1.Event{Kind: &sluicev1.Event_FlowResumed{FlowResumed: &sluicev1.FlowResumed{}}}, "active"},
+		{failed("no stock"), "failed"},
+		{&sluicev1.Event{Kind: &sluicev1.Event_FlowResumed{FlowResumed: &sluicev1.FlowResumed{}}}, "active"},
+	}
+	for i, turn := range turns {
+		w.commit("a", uint64(i+2), base.Add(time.Second), turn.event)
+		w.eventually(index.Query{Statuses: []string{turn.want}, Limit: 10}, "a")
+	}
+	if row, known, err := w.x.Get(t.Context(), "a"); err != nil || !known || !row.Completed.IsZero() || row.Error != "" || row.Sequence != 5 {
+		t.Errorf("row %+v, %t, %v", row, known, err)
+	}
 }

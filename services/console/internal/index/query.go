@@ -23,6 +23,7 @@ type Row struct {
 	Created   time.Time
 	Completed time.Time // zero while it runs
 	Error     string
+	Sequence  uint64 // of the commit that it is from
 }
 
 // A Label is a label that a flow must have.
@@ -69,7 +70,7 @@ func (x *Index) List(ctx context.Context, q Query) (*Page, error) {
 		}
 		s.and("("+s.key+".created, "+s.key+".id) < (?, ?)", created, id)
 	}
-	statement := "SELECT f.id, f.status, f.created, f.completed, f.error " + s.from + s.where() + //nolint:gosec // only texts of this file are put together
+	statement := "SELECT f.id, f.status, f.created, f.completed, f.error, f.sequence " + s.from + s.where() + //nolint:gosec // only texts of this file are put together
 		" ORDER BY " + s.key + ".created DESC, " + s.key + ".id DESC LIMIT ?"
 	rows, err := x.read.QueryContext(ctx, statement, append(s.args, q.Limit+1)...)
 	if err != nil {
@@ -95,7 +96,7 @@ func (x *Index) List(ctx context.Context, q Query) (*Page, error) {
 
 // Get returns what the index knows of one flow, and whether it knows it.
 func (x *Index) Get(ctx context.Context, id string) (Row, bool, error) {
-	row, err := scan(x.read.QueryRowContext(ctx, "SELECT f.id, f.status, f.created, f.completed, f.error FROM flows f WHERE f.id = ?", id))
+	row, err := scan(x.read.QueryRowContext(ctx, "SELECT f.id, f.status, f.created, f.completed, f.error, f.sequence FROM flows f WHERE f.id = ?", id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Row{}, false, nil
 	}
@@ -104,10 +105,11 @@ func (x *Index) Get(ctx context.Context, id string) (Row, bool, error) {
 
 func scan(from interface{ Scan(dest ...any) error }) (Row, error) {
 	var row Row
-	var created, completed int64
-	if err := from.Scan(&row.ID, &row.Status, &created, &completed, &row.Error); err != nil {
+	var created, completed, sequence int64
+	if err := from.Scan(&row.ID, &row.Status, &created, &completed, &row.Error, &sequence); err != nil {
 		return Row{}, fmt.Errorf("read a flow of the index: %w", err)
 	}
+	row.Sequence = uint64(sequence) //nolint:gosec // it was written from one
 	row.Created = time.Unix(0, created).UTC()
 	if completed != 0 {
 		row.Completed = time.Unix(0, completed).UTC()

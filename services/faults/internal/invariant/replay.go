@@ -72,7 +72,7 @@ func (f *fold) apply(e event.Event) error {
 	case event.FlowPaused:
 		s.Status = client.Paused
 	case event.FlowResumed:
-		s.Status = client.Active
+		s.Status, s.CompletedAt, s.Error = client.Active, time.Time{}, ""
 	case event.AttributeSet:
 		if _, twice := s.Attributes[e.Key]; twice {
 			return fmt.Errorf("attribute %q is set twice", e.Key)

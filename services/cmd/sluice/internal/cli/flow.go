@@ -15,8 +15,9 @@ import (
 
 // Flow is the commands about flows.
 func Flow(lookup conf.Lookup) *cobra.Command {
-	cmd := &cobra.Command{Use: "flow", Short: "Start, show, list and cancel flows"}
-	cmd.AddCommand(flowStart(lookup), flowGet(lookup), flowList(lookup), flowCancel(lookup), flowEvents(lookup))
+	cmd := &cobra.Command{Use: "flow", Short: "Start, show, list, cancel and repair flows"}
+	cmd.AddCommand(flowStart(lookup), flowGet(lookup), flowList(lookup), flowCancel(lookup), flowEvents(lookup),
+		flowPause(lookup), flowResume(lookup), flowRetry(lookup), flowSkip(lookup), flowComplete(lookup), flowFail(lookup))
 	return cmd
 }
 
