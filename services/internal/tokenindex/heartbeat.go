@@ -56,8 +56,8 @@ func (x *Index) Heartbeat(ctx context.Context, tokenHash string, h step.Heartbea
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	said, err := heartbeatScript.Run(ctx, x.rdb, []string{x.record(tokenHash)},
-		strconv.FormatUint(uint64(h.Attempt), 10), server, string(progress), x.ttl).Text()
+	said, err := x.eval(ctx, heartbeatScript, tokenHash,
+		strconv.FormatUint(uint64(h.Attempt), 10), server, string(progress), x.ttl)
 	if err != nil {
 		return false, fault.New(fault.Unavailable, op, err)
 	}

@@ -31,6 +31,7 @@ type Config struct {
 // Index is the index. It is safe for concurrent use.
 type Index struct {
 	rdb    *redis.Client
+	batch  *redis.AutoPipeliner // of rdb
 	prefix string
 	ttl    int64 // milliseconds
 }
@@ -63,7 +64,12 @@ func Open(cfg Config, namespace string) (*Index, error) {
 	if namespace != "" {
 		prefix = namespace + ":" + prefix
 	}
-	return &Index{rdb: redis.NewClient(opts), prefix: prefix, ttl: cfg.RecordTTL.Milliseconds()}, nil
+	rdb := redis.NewClient(opts)
+	batch, err := batches(rdb)
+	if err != nil {
+		return nil, fault.New(fault.Internal, op, err)
+	}
+	return &Index{rdb: rdb, batch: batch, prefix: prefix, ttl: cfg.RecordTTL.Milliseconds()}, nil
 }
 
 func trust(cfg *tls.Config, file string) (*tls.Config, error) {
@@ -81,8 +87,8 @@ func trust(cfg *tls.Config, file string) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// Close closes the connections.
-func (x *Index) Close() error { return x.rdb.Close() }
+// Close waits for the calls that are at work and closes the connections.
+func (x *Index) Close() error { return errors.Join(x.batch.Close(), x.rdb.Close()) }
 
 // Ping reports whether Redis answers.
 func (x *Index) Ping(ctx context.Context) error {
