@@ -102,7 +102,7 @@ compose-test: ## play the same scenario against docker compose in each mode of d
 ##### Check and generate
 
 .PHONY: lint
-lint: lint-go lint-proto lint-generated lint-modules lint-dead lint-scripts ## run all checks of the source
+lint: lint-go lint-proto lint-generated lint-modules lint-dead lint-scripts lint-docs ## run all checks of the source
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint
@@ -140,6 +140,10 @@ lint-dead: $(BIN)/deadcode
 lint-scripts:
 	@echo "bash -n"; for s in .ci/run scripts/*.sh deployments/*/*.sh; do bash -n "$$s"; done
 	@if command -v shellcheck >/dev/null; then echo "shellcheck"; shellcheck .ci/run scripts/*.sh deployments/*/*.sh; fi
+
+.PHONY: lint-docs
+lint-docs:
+	@echo "docs"; scripts/docs.sh
 
 .PHONY: fmt
 fmt: $(BIN)/golangci-lint $(BIN)/buf ## format Go and proto
