@@ -7,6 +7,7 @@ mapfile -t pages < <(git ls-files --cached --others --exclude-standard '*.md')
 status=0
 
 defined=$(git grep --untracked -hoE '^func (Test|Benchmark|Fuzz)[A-Za-z0-9_]+' -- '*_test.go' | sed 's/^func //' | sort -u)
+# shellcheck disable=SC2016 # the backticks are the pages'
 while IFS=: read -r page name; do
   if ! grep -qx "$name" <<<"$defined"; then
     echo "$page names $name, which no test file defines"
