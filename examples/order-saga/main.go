@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
 	"os/signal"
 	"syscall"
 
@@ -33,23 +32,16 @@ func run(ctx context.Context, url, listen string) (err error) {
 	if err != nil {
 		return err
 	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", listen)
-	if err != nil {
-		return err
-	}
 	w, err := shop()
 	if err != nil {
 		return err
 	}
-	serving, stop := context.WithCancel(ctx)
-	served := make(chan error, 1)
-	go func() { served <- w.Serve(serving, listener) }()
-	defer func() {
-		stop()
-		err = errors.Join(err, <-served)
-	}()
-	for _, d := range steps("http://" + listen + "/") {
+	endpoint, stop, err := w.Start(ctx, listen)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	for _, d := range steps(endpoint) {
 		if _, err := sluice.RegisterStep(ctx, d); err != nil {
 			return fmt.Errorf("register step %s: %w", d.ID, err)
 		}

@@ -114,6 +114,24 @@ func (w *Worker) Run(ctx context.Context, addr string) error {
 	return w.Serve(ctx, listener)
 }
 
+// Start is Run beside its caller: it returns once it listens, with the URL that
+// steps are called at. stop ends it and returns what Run would; call it. A port
+// of 0 finds a free one.
+func (w *Worker) Start(ctx context.Context, addr string) (endpoint string, stop func() error, err error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	serving, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- w.Serve(serving, listener) }()
+	return "http://" + listener.Addr().String() + "/", sync.OnceValue(func() error {
+		cancel()
+		return <-served
+	}), nil
+}
+
 // Serve is Run on a listener, which it closes.
 func (w *Worker) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: w, ReadHeaderTimeout: headerTimeout}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -313,15 +312,13 @@ func TestServeDrains(t *testing.T) {
 		<-release
 		return nil, nil
 	})
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	endpoint, stop, err := w.Start(ctx, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- w.Serve(ctx, listener) }()
 	of := step.Metadata{StepID: "s", ReceiptToken: "t", WebhookURL: g.URL}
-	resp, err := http.Post("http://"+listener.Addr().String(), "application/json", bytes.NewReader([]byte(invocation(t, of, "1"))))
+	resp, err := http.Post(endpoint, "application/json", bytes.NewReader([]byte(invocation(t, of, "1"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,13 +327,18 @@ func TestServeDrains(t *testing.T) {
 	<-started
 	cancel()
 	close(release)
-	if err := <-served; err != nil {
-		t.Error(err)
+	for range 2 {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 	}
 	if len(g.posts()) != 1 {
 		t.Errorf("%d posts", len(g.posts()))
 	}
 	if err := w.Run(t.Context(), "256.0.0.1:1"); err == nil {
 		t.Error("served an address that is none")
+	}
+	if _, _, err := w.Start(t.Context(), "256.0.0.1:1"); err == nil {
+		t.Error("started on an address that is none")
 	}
 }

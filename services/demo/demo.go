@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strconv"
 	"time"
 
@@ -60,9 +59,13 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
-	endpoint, stopWorker, err := startWorker(ctx, cfg.Log)
+	w, err := newWorker(cfg.Log)
 	if err != nil {
 		return err
+	}
+	endpoint, stopWorker, err := w.Start(ctx, "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("start the worker: %w", err)
 	}
 	defer func() { err = errors.Join(err, stopWorker()) }()
 	d := demo{cfg: cfg, console: console, js: js, endpoint: endpoint, out: out}
@@ -74,26 +77,6 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (err error) {
 		<-ctx.Done()
 	}
 	return nil
-}
-
-// startWorker serves the steps on a free port.
-func startWorker(ctx context.Context, log *slog.Logger) (endpoint string, stop func() error, err error) {
-	w, err := newWorker(log)
-	if err != nil {
-		return "", nil, err
-	}
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("find a port for the worker: %w", err)
-	}
-	serving, cancel := context.WithCancel(ctx)
-	served := make(chan error, 1)
-	go func() { served <- w.Serve(serving, listener) }()
-	return endpointOf(listener), func() error {
-		cancel()
-		return <-served
-	}, nil
 }
 
 type demo struct {
