@@ -114,7 +114,7 @@ func (p *partition) load(ctx context.Context, jobs []*job) {
 	reads.SetLimit(loadsAtOnce)
 	for _, j := range jobs {
 		j.err, j.proposal, j.folding, j.emit, j.silent = nil, nil, nil, emission{}, nil
-		if en, ok := p.cache.Get(j.flowID); ok {
+		if en, ok := p.cache.get(j.flowID); ok {
 			j.entry = en
 			continue
 		}
@@ -154,7 +154,7 @@ func (p *partition) confirm(ctx context.Context, j *job) {
 		return
 	}
 	if j.entry.state.Exists() {
-		p.cache.Add(j.flowID, j.entry)
+		p.cache.put(j.flowID, j.entry)
 	}
 	j.err = p.startEffects(ctx, j)
 }
@@ -202,7 +202,7 @@ func (p *partition) finish(ctx context.Context, j *job, round int) {
 
 // drop forgets a flow whose state is past what the log has, or behind it.
 func (p *partition) drop(j *job) {
-	p.cache.Remove(j.flowID)
+	p.cache.remove(j.flowID)
 	if j.entry == nil {
 		j.entry = &entry{} // it is known to exist: load it
 	}

@@ -33,6 +33,7 @@ const (
 type proposal struct {
 	commit   *sluicev1.Commit
 	checksum []byte
+	bytes    int
 	ack      jetstream.PubAckFuture
 }
 
@@ -43,7 +44,7 @@ func (e *Engine) propose(ctx context.Context, en *entry, c *sluicev1.Commit) (*p
 	if err != nil {
 		return nil, fault.New(fault.Internal, "engine.propose", err)
 	}
-	p := &proposal{commit: c, checksum: journal.Checksum(data)}
+	p := &proposal{commit: c, checksum: journal.Checksum(data), bytes: len(data)}
 	msg := e.commitMsg(en, c, data, p.checksum)
 	bus.Inject(ctx, msg.Header)
 	if p.ack, err = e.bus.PublishAsync(ctx, e.flowsOf(c.GetFlowId()), msg); err != nil {
@@ -101,8 +102,9 @@ func (e *Engine) settle(ctx context.Context, en *entry, p *proposal) error {
 		return err
 	}
 	if p.commit.GetSnapshot() != nil || p.commit.GetRevision() == 1 {
-		en.snapshot = ack.Sequence
+		en.snapshot, en.bytes = ack.Sequence, 0
 	}
+	en.bytes += p.bytes
 	en.sequence, en.checksum = ack.Sequence, p.checksum
 	e.metrics.commits.Inc()
 	return nil

@@ -24,6 +24,7 @@ type Config struct {
 	WebhookBaseURL   string        `env:"WEBHOOK_BASE_URL" envDefault:"http://127.0.0.1:8080" help:"where workers reach the gateway; the beginning of every webhook URL"`
 	HistoryRetention time.Duration `env:"HISTORY_RETENTION" envDefault:"168h" help:"how long the history of an ended flow is kept"`
 	FlowCacheSize    int           `env:"FLOW_CACHE_SIZE" envDefault:"10000" help:"flows that an engine keeps in memory"`
+	FlowCacheBytes   int           `env:"FLOW_CACHE_BYTES" envDefault:"134217728" help:"what they may take together, by an estimate"`
 	MaxWorkItems     int           `env:"MAX_WORK_ITEMS" envDefault:"100000" help:"work items of one step; a step with more fails"`
 	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost"`
 	Scripts          script.Config
@@ -55,6 +56,9 @@ func (c Config) Validate() error {
 	}
 	if c.FlowCacheSize < 1 {
 		mistakes = append(mistakes, fmt.Errorf("FLOW_CACHE_SIZE is %d, it must be at least 1", c.FlowCacheSize))
+	}
+	if c.FlowCacheBytes < 1 {
+		mistakes = append(mistakes, fmt.Errorf("FLOW_CACHE_BYTES is %d, it must be at least 1", c.FlowCacheBytes))
 	}
 	if c.MaxWorkItems < 1 || c.MaxWorkItems > maxWorkItems {
 		mistakes = append(mistakes, fmt.Errorf("MAX_WORK_ITEMS is %d, it must be 1 to %d", c.MaxWorkItems, maxWorkItems))

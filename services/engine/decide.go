@@ -117,7 +117,7 @@ func (p *partition) conclude(ctx context.Context, j *job, c *command) {
 	case flow.Repeat, flow.Absent:
 	}
 	if j.emit.retired {
-		p.cache.Remove(j.flowID)
+		p.cache.remove(j.flowID)
 	}
 	p.e.reply(ctx, c)
 	p.e.ack(ctx, c.msg)

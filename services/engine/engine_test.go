@@ -384,12 +384,34 @@ func TestTheSweepFollowsANewServer(t *testing.T) {
 	w.until("its schedule is stored", func() bool { return w.bus.Connected() == nil && w.messages(w.bus.Timers(0)) == 1 })
 }
 
+// Flows that fit into no cache together are loaded for each command.
+func TestFlowsThatDoNotFitIntoTheCache(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start(func(c *engine.Config) { c.FlowCacheBytes = 1 })
+	const flows = 40 // more than partitions, so that some share one
+	for n := range flows {
+		w.begin(fmt.Sprintf("flow-%d", n), chain(t))
+	}
+	for _, output := range []string{"x", "y", "z"} {
+		for _, inv := range w.invocations(flows) {
+			w.send(subject.SourceHook, success(inv, output, "1"))
+		}
+	}
+	for n := range flows {
+		if history := w.ended(fmt.Sprintf("flow-%d", n)); len(history) != 4 {
+			t.Errorf("flow %d has %d commits, want 4", n, len(history))
+		}
+	}
+}
+
 func TestBadConfiguration(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*engine.Config){
 		"WEBHOOK_BASE_URL":  func(c *engine.Config) { c.WebhookBaseURL = "localhost" },
 		"HISTORY_RETENTION": func(c *engine.Config) { c.HistoryRetention = 0 },
 		"FLOW_CACHE_SIZE":   func(c *engine.Config) { c.FlowCacheSize = 0 },
+		"FLOW_CACHE_BYTES":  func(c *engine.Config) { c.FlowCacheBytes = 0 },
 		"MAX_WORK_ITEMS":    func(c *engine.Config) { c.MaxWorkItems = 2_000_000 },
 		"SWEEP_INTERVAL":    func(c *engine.Config) { c.SweepInterval = 0 },
 	} {

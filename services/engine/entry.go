@@ -18,6 +18,8 @@ type entry struct {
 	snapshot uint64 // where a load begins; 0 for none
 	broken   string // why the history was given up
 	timer    timer
+	bytes    int // of its history, from where a load begins
+	counted  int // what it takes in the cache
 }
 
 // timer is the flow's schedule in TIMERS as this engine knows it.
@@ -52,6 +54,6 @@ func (e *Engine) load(ctx context.Context, flowID string) (*entry, error) {
 	return &entry{
 		state: loaded.State, sequence: loaded.Sequence, checksum: loaded.Checksum,
 		snapshot: loaded.Snapshot, broken: loaded.Broken,
-		timer: timer{known: !loaded.State.Exists()},
+		timer: timer{known: !loaded.State.Exists()}, bytes: loaded.Bytes,
 	}, nil
 }

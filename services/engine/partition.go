@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
@@ -32,7 +31,7 @@ type partition struct {
 	hold   ownership.Hold
 	stream string
 	name   string // of the consumer
-	cache  *simplelru.LRU[string, *entry]
+	cache  *cache
 	wakes  wakes
 
 	consumer jetstream.Consumer
@@ -50,12 +49,8 @@ func newPartition(e *Engine, hold ownership.Hold) *partition {
 
 // forget drops the cache: what it holds may not be the log's any more.
 func (p *partition) forget() {
-	size := max(1, p.e.cfg.FlowCacheSize/p.e.bus.Config.Partitions)
-	cache, err := simplelru.NewLRU[string, *entry](size, nil)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	p.cache, p.wakes = cache, nil
+	partitions := p.e.bus.Config.Partitions
+	p.cache, p.wakes = newCache(p.e.cfg.FlowCacheSize/partitions, p.e.cfg.FlowCacheBytes/partitions), nil
 }
 
 // run handles commands until ctx ends or the partition is lost, and finishes the
@@ -183,7 +178,7 @@ func (p *partition) fireWakes(ctx context.Context) {
 		if !ok {
 			return
 		}
-		en, ok := p.cache.Peek(w.flowID)
+		en, ok := p.cache.peek(w.flowID)
 		if !ok || en.timer.armed != w.at {
 			continue // moved, ended, or not ours to know
 		}

@@ -54,7 +54,7 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 
 func config() engine.Config {
 	return engine.Config{
-		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, MaxWorkItems: 100_000,
+		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, FlowCacheBytes: 64 << 20, MaxWorkItems: 100_000,
 		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
 	}
 }

@@ -57,6 +57,8 @@ type Loaded struct {
 	// Broken says why the history was given up; empty for a sound one. The
 	// state then holds no more than the end that was written for it.
 	Broken string
+	// Bytes is the size of the commits that were read.
+	Bytes int
 }
 
 // Stored is a commit with its place.
@@ -66,6 +68,7 @@ type Stored struct {
 	Sequence uint64
 	Time     time.Time
 	Subject  string
+	Size     int // of its bytes
 }
 
 // Checksum returns what a commit's bytes are checked by: the first 128 bits of
@@ -115,7 +118,7 @@ func (j *Journal) Load(ctx context.Context, flowID string) (*Loaded, error) {
 		from = last.Sequence
 	}
 	loaded.Snapshot = from
-	commits := []Stored{{Sequence: last.Sequence, Time: last.Time, Subject: last.Subject}}
+	commits := []Stored{{Sequence: last.Sequence, Time: last.Time, Subject: last.Subject, Size: len(last.Data)}}
 	if commits[0].Commit, err = Parse(last.Data, last.Header); err != nil {
 		return loaded, fmt.Errorf("sequence %d: %w", last.Sequence, err)
 	}
@@ -124,6 +127,9 @@ func (j *Journal) Load(ctx context.Context, flowID string) (*Loaded, error) {
 		if commits, err = j.read(ctx, flowID, from, last.Sequence); err != nil {
 			return loaded, err
 		}
+	}
+	for _, c := range commits {
+		loaded.Bytes += c.Size
 	}
 	loaded.State, err = j.replay(flowID, commits)
 	return loaded, err
@@ -238,6 +244,6 @@ func parseRaw(msg *jetstream.RawStreamMsg) (Stored, error) {
 		return Stored{}, fmt.Errorf("sequence %d: %w", msg.Sequence, err)
 	}
 	return Stored{
-		Commit: commit, Checksum: Checksum(msg.Data), Sequence: msg.Sequence, Time: msg.Time, Subject: msg.Subject,
+		Commit: commit, Checksum: Checksum(msg.Data), Sequence: msg.Sequence, Time: msg.Time, Subject: msg.Subject, Size: len(msg.Data),
 	}, nil
 }
