@@ -94,6 +94,8 @@ type WorkItem struct {
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
+	// ChildFlowID is the flow that the last attempt started, in a step of type flow.
+	ChildFlowID string `json:"child_flow_id,omitempty"`
 	// Progress is what the worker's last heartbeat said, while it works.
 	Progress *Progress `json:"progress,omitempty"`
 	// Compensation is nil until the work item's success is being undone.

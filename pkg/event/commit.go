@@ -76,6 +76,8 @@ func (b *builder) flow(e *sluicev1.Event) bool {
 		b.Type = FlowDeactivated
 	case *sluicev1.Event_FlowRetired:
 		b.Type, b.By = FlowRetired, k.FlowRetired.GetBy()
+	case *sluicev1.Event_ParentTold:
+		b.Type = ParentTold
 	default:
 		return false
 	}
@@ -130,6 +132,7 @@ func (b *builder) work(e *sluicev1.Event) bool {
 	case *sluicev1.Event_WorkStarted:
 		b.Type = WorkStarted
 		b.Inputs, b.Deadline = b.resolveAll(k.WorkStarted.GetInputs()), at(k.WorkStarted.GetDeadlineNs())
+		b.ChildFlowID = k.WorkStarted.GetChildFlowId()
 	case *sluicev1.Event_WorkSucceeded:
 		b.Type, b.Outputs = WorkSucceeded, b.resolveAll(k.WorkSucceeded.GetOutputs())
 		b.Duration, b.Memoized = new(k.WorkSucceeded.GetDurationMs()), k.WorkSucceeded.GetMemoized()

@@ -60,6 +60,8 @@ type Event struct {
 	// RetryCount and NextRetryAt come with retry_scheduled.
 	RetryCount  uint32    `json:"retry_count,omitempty"`
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
+	// ChildFlowID is the flow that the attempt of a flow step starts.
+	ChildFlowID string `json:"child_flow_id,omitempty"`
 	// Deadline is when a started attempt, or a call that undoes a success, times
 	// out.
 	Deadline time.Time `json:"deadline,omitzero"`

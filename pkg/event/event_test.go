@@ -76,6 +76,7 @@ func TestEvents(t *testing.T) {
 		},
 		{"flow_deactivated", &sluicev1.Event{Kind: &sluicev1.Event_FlowDeactivated{FlowDeactivated: &sluicev1.FlowDeactivated{}}}, "", ""},
 		{"flow_retired", &sluicev1.Event{Kind: &sluicev1.Event_FlowRetired{FlowRetired: &sluicev1.FlowRetired{By: "me"}}}, "", `,"by":"me"`},
+		{"parent_told", &sluicev1.Event{Kind: &sluicev1.Event_ParentTold{ParentTold: &sluicev1.ParentTold{}}}, "", ""},
 		{"step_started", &sluicev1.Event{StepId: "s", Kind: &sluicev1.Event_StepStarted{StepStarted: &sluicev1.StepStarted{
 			Inputs: map[string]uint32{"x": 3}, WorkItems: 2,
 		}}}, `,"step_id":"s"`, `,"inputs":{"x":null},"work_items":2`},
@@ -100,8 +101,8 @@ func TestEvents(t *testing.T) {
 			`,"step_id":"s"`, `,"key":"k","value":null`,
 		},
 		{"work_started", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkStarted{WorkStarted: &sluicev1.WorkStarted{
-			DeadlineNs: next, Inputs: map[string]uint32{"x": 2},
-		}}}), ofWork, `,"inputs":{"x":12.50},"deadline":"2026-03-01T12:00:01.25Z"`},
+			DeadlineNs: next, Inputs: map[string]uint32{"x": 2}, ChildFlowId: "c",
+		}}}), ofWork, `,"inputs":{"x":12.50},"child_flow_id":"c","deadline":"2026-03-01T12:00:01.25Z"`},
 		{"work_succeeded", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkSucceeded{WorkSucceeded: &sluicev1.WorkSucceeded{
 			Outputs: map[string]uint32{"x": 1}, DurationMs: 12, Memoized: true, Digest: []byte("d"),
 		}}}), ofWork, `,"outputs":{"x":"a"},"memoized":true,"duration":12`},

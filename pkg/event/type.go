@@ -13,6 +13,7 @@ const (
 	FlowResumed     Type = "flow_resumed"
 	FlowDeactivated Type = "flow_deactivated" // ended, and nothing of it can act any more
 	FlowRetired     Type = "flow_retired"     // the history is about to be purged
+	ParentTold      Type = "parent_told"      // a child's parent has heard of its end
 
 	StepStarted    Type = "step_started"
 	StepCompleted  Type = "step_completed"

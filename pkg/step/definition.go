@@ -12,7 +12,7 @@ import (
 // Kind says how a step does its work.
 type Kind string
 
-// The kinds of steps. This release does not run flow and wait ones.
+// The kinds of steps. This release does not run wait ones.
 const (
 	KindSync   Kind = "sync"   // the endpoint's answer is the outcome
 	KindAsync  Kind = "async"  // the outcome comes later by webhook
@@ -55,12 +55,13 @@ type Definition struct {
 	Labels     map[string]string    `json:"labels,omitempty"`
 	Attributes map[string]Attribute `json:"attributes,omitempty"`
 	HTTP       *HTTP                `json:"http,omitzero"`
-	// NATS is not in this release, as Flow, Wait and Memoizable.
+	// NATS is not in this release, as Wait and Memoizable.
 	NATS *NATS `json:"nats,omitzero"`
 	// Script is what a step of type script runs.
-	Script *Script            `json:"script,omitzero"`
-	Flow   *Child             `json:"flow,omitzero"`
-	Wait   stdjson.RawMessage `json:"wait,omitempty"`
+	Script *Script `json:"script,omitzero"`
+	// Flow is what a step of type flow starts.
+	Flow *Child             `json:"flow,omitzero"`
+	Wait stdjson.RawMessage `json:"wait,omitempty"`
 	// Predicate is asked whether the step should start when it could.
 	Predicate  *Script     `json:"predicate,omitzero"`
 	WorkConfig *WorkConfig `json:"work_config,omitzero"`
@@ -107,8 +108,12 @@ type Script struct {
 
 // Child is the flow that a step of type flow starts.
 type Child struct {
-	Goals     []string          `json:"goals,omitempty"`
-	InputMap  map[string]string `json:"input_map,omitempty"`
+	Goals []string `json:"goals,omitempty"`
+	// InputMap is the step's input to the child's; what it does not name keeps its
+	// name. See [Definition.ChildInputs].
+	InputMap map[string]string `json:"input_map,omitempty"`
+	// OutputMap is the child's attribute to the step's output; an output that it
+	// does not name is the attribute of the same name.
 	OutputMap map[string]string `json:"output_map,omitempty"`
 }
 

@@ -39,6 +39,7 @@ func (d Definition) Validate(l Limits) error {
 	}
 	v.call(d)
 	v.scripts(d)
+	v.child(d)
 	if d.WorkConfig != nil {
 		v.work(*d.WorkConfig)
 		v.check(d.Type == KindAsync || d.WorkConfig.HeartbeatTimeoutMS <= 0, "work_config.heartbeat_timeout_ms",
@@ -69,11 +70,11 @@ func (v *validation) identity(d Definition, l Limits) {
 		v.add("id", "%v", err)
 	}
 	switch d.Type {
-	case KindSync, KindAsync, KindScript:
-	case KindFlow, KindWait:
+	case KindSync, KindAsync, KindScript, KindFlow:
+	case KindWait:
 		v.add("type", "%q: %s", d.Type, missing)
 	default:
-		v.add("type", "must be sync, async or script")
+		v.add("type", "must be sync, async, script or flow")
 	}
 	v.check(utf8.RuneCountInString(d.Name) <= maxNameLen, "name", "has at most %d characters", maxNameLen)
 	v.count("labels", len(d.Labels), cmp.Or(l.Labels, defaultLabels))
@@ -90,7 +91,6 @@ func (v *validation) count(field string, n, most int) {
 // absent names what the contract has and this release does not.
 func (v *validation) absent(d Definition) {
 	v.check(d.NATS == nil, "nats", missing)
-	v.check(d.Flow == nil, "flow", missing)
 	v.check(d.Wait == nil, "wait", missing)
 	v.check(!d.Memoizable, "memoizable", missing)
 }

@@ -49,6 +49,9 @@ func wrong(field, format string, args ...any) *httpapi.ProblemError {
 
 // unplanned says why there is no plan, or nil when that is not what err says.
 func unplanned(err error) *httpapi.ProblemError {
+	if e, ok := errors.AsType[*plan.ChildError](err); ok {
+		return unplannedChild(e)
+	}
 	if e, ok := errors.AsType[*plan.UnknownGoalError](err); ok {
 		return &httpapi.ProblemError{
 			Status: http.StatusNotFound, Code: "unknown_goal", Field: "goals",
@@ -69,4 +72,17 @@ func unplanned(err error) *httpapi.ProblemError {
 		return &httpapi.ProblemError{Status: http.StatusBadRequest, Code: "invalid", Field: "init", Detail: e.Error()}
 	}
 	return nil
+}
+
+// unplannedChild says which step's child flow has no plan, and why. No field of the
+// request is to blame.
+func unplannedChild(e *plan.ChildError) *httpapi.ProblemError {
+	p := &httpapi.ProblemError{Status: http.StatusBadRequest, Code: "invalid", Field: "goals", Detail: e.Error()}
+	if _, ok := errors.AsType[*plan.UnknownGoalError](e); ok {
+		p.Status, p.Code = http.StatusNotFound, "unknown_goal"
+	}
+	if _, ok := errors.AsType[*plan.MissingInputsError](e); ok {
+		p.Code = "missing_inputs"
+	}
+	return p
 }

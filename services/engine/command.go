@@ -67,15 +67,18 @@ func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
 // mayCome reports whether a role may send that kind of command: each role's NATS
 // user is held to its own source.
 func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
-	switch cmd.GetKind().(type) {
-	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow, *sluicev1.Command_PauseFlow, *sluicev1.Command_ResumeFlow,
+	switch k := cmd.GetKind().(type) {
+	case *sluicev1.Command_StartFlow:
+		return src == subject.SourceAPI && k.StartFlow.GetParent() == nil || src == subject.SourceEngine && k.StartFlow.GetParent() != nil
+	case *sluicev1.Command_CancelFlow, *sluicev1.Command_PauseFlow, *sluicev1.Command_ResumeFlow,
 		*sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
 		return src == subject.SourceAPI
 	case *sluicev1.Command_CompleteWork:
 		return src == subject.SourceHook
 	case *sluicev1.Command_ReportCall:
 		return src == subject.SourceReport
-	case *sluicev1.Command_Wake, *sluicev1.Command_ScriptResult:
+	case *sluicev1.Command_Wake, *sluicev1.Command_ScriptResult, *sluicev1.Command_ChildEnded, *sluicev1.Command_CancelChild,
+		*sluicev1.Command_ParentHeard:
 		return src == subject.SourceEngine
 	case *sluicev1.Command_RetireFlow:
 		return src == subject.SourceEngine || src == subject.SourceAPI

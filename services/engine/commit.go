@@ -86,6 +86,9 @@ func (e *Engine) commitMsg(en *entry, c *sluicev1.Commit, data, checksum []byte)
 			"content-type":                          {"application/protobuf"},
 		},
 	}
+	if en.state != nil && en.state.HasOpen() {
+		msg.Header.Set(bus.HeaderOpen, "true")
+	}
 	if status := flow.Turned(c); status != "" {
 		msg.Header.Set(bus.HeaderStatus, status)
 	}

@@ -23,6 +23,7 @@ import (
 type emission struct {
 	trace    trace.SpanContext
 	pending  []jetstream.PubAckFuture
+	commands []told                 // to other flows
 	timer    jetstream.PubAckFuture // of the schedule at timerAt
 	timerAt  int64
 	retired  bool
@@ -34,6 +35,9 @@ type emission struct {
 func (p *partition) startEffects(ctx context.Context, j *job) error {
 	if j.emit.trace.IsValid() {
 		ctx = trace.ContextWithSpanContext(ctx, j.emit.trace)
+	}
+	if err := p.startCommands(ctx, j); err != nil {
+		return err
 	}
 	if j.proposal != nil {
 		if err := p.emitCommit(ctx, j, j.proposal.commit, j.entry.sequence); err != nil {
@@ -88,6 +92,9 @@ func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, 
 			return err
 		}
 		j.emit.pending = append(j.emit.pending, future)
+	}
+	if err := p.emitCommands(ctx, j, fx.Commands); err != nil {
+		return err
 	}
 	p.e.mark(fx.Marks, sequence)
 	if fx.Retired {
@@ -224,6 +231,9 @@ func (p *partition) awaitEffects(ctx context.Context, j *job) {
 			j.err = fmt.Errorf("store a schedule: %w", err)
 			return
 		}
+	}
+	if j.err = p.awaitCommands(ctx, j); j.err != nil {
+		return
 	}
 	if j.emit.retired {
 		j.err = p.e.purge(ctx, j.flowID, j.emit.retireTo)

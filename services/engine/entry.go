@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
+	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 	"github.com/sluiceflow/sluice/services/internal/journal"
 )
@@ -18,8 +19,9 @@ type entry struct {
 	snapshot uint64 // where a load begins; 0 for none
 	broken   string // why the history was given up
 	timer    timer
-	bytes    int // of its history, from where a load begins
-	counted  int // what it takes in the cache
+	bytes    int                 // of its history, from where a load begins
+	counted  int                 // what it takes in the cache
+	refused  []*sluicev1.Command // to other flows, for which COMMANDS had no room
 }
 
 // timer is the flow's schedule in TIMERS as this engine knows it.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/bus"
 )
 
 // sweepRate bounds how many flows a second a sweep looks at.
@@ -101,7 +102,7 @@ func (e *Engine) sweep(ctx context.Context, shard int) error {
 			if err := limit.Wait(ctx); err != nil {
 				return nil // ctx ended it
 			}
-			if err := e.look(ctx, msg.Subject()); err != nil {
+			if err := e.look(ctx, msg.Subject(), limit); err != nil {
 				return err
 			}
 		}
@@ -115,8 +116,8 @@ func (e *Engine) sweep(ctx context.Context, shard int) error {
 }
 
 // look wakes the flow of a commit unless nothing of it can act any more or it has
-// its schedule.
-func (e *Engine) look(ctx context.Context, commitSubject string) error {
+// its schedule, and looks after what it asks of other flows.
+func (e *Engine) look(ctx context.Context, commitSubject string, limit *rate.Limiter) error {
 	_, partition, flowID, err := e.bus.Space.ParseFlow(commitSubject)
 	if err != nil {
 		return fmt.Errorf("read a commit's subject: %w", err)
@@ -127,6 +128,11 @@ func (e *Engine) look(ctx context.Context, commitSubject string) error {
 	}
 	if deactivates(last.Data) {
 		return nil
+	}
+	if last.Header.Get(bus.HeaderOpen) != "" {
+		if err := e.sweepOpen(ctx, flowID, limit); err != nil {
+			return err
+		}
 	}
 	var t timer
 	if err := e.readTimer(ctx, flowID, &t); err != nil {

@@ -161,6 +161,9 @@ type Command struct {
 	//	*Command_ResumeFlow
 	//	*Command_RetryFlow
 	//	*Command_OverrideStep
+	//	*Command_ChildEnded
+	//	*Command_CancelChild
+	//	*Command_ParentHeard
 	//	*Command_ScriptResult
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -301,6 +304,33 @@ func (x *Command) GetOverrideStep() *OverrideStep {
 	return nil
 }
 
+func (x *Command) GetChildEnded() *ChildEnded {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ChildEnded); ok {
+			return x.ChildEnded
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCancelChild() *CancelChild {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_CancelChild); ok {
+			return x.CancelChild
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetParentHeard() *ParentHeard {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ParentHeard); ok {
+			return x.ParentHeard
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetScriptResult() *ScriptResult {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ScriptResult); ok {
@@ -364,6 +394,21 @@ type Command_OverrideStep struct {
 	OverrideStep *OverrideStep `protobuf:"bytes,19,opt,name=override_step,json=overrideStep,proto3,oneof"`
 }
 
+type Command_ChildEnded struct {
+	// Source engine: a child flow ended.
+	ChildEnded *ChildEnded `protobuf:"bytes,25,opt,name=child_ended,json=childEnded,proto3,oneof"`
+}
+
+type Command_CancelChild struct {
+	// Source engine: nobody wants a child flow any more.
+	CancelChild *CancelChild `protobuf:"bytes,26,opt,name=cancel_child,json=cancelChild,proto3,oneof"`
+}
+
+type Command_ParentHeard struct {
+	// Source engine: a child flow's parent has heard of its end.
+	ParentHeard *ParentHeard `protobuf:"bytes,27,opt,name=parent_heard,json=parentHeard,proto3,oneof"`
+}
+
 type Command_ScriptResult struct {
 	// Source engine: what a script or a predicate said.
 	ScriptResult *ScriptResult `protobuf:"bytes,30,opt,name=script_result,json=scriptResult,proto3,oneof"`
@@ -389,9 +434,15 @@ func (*Command_RetryFlow) isCommand_Kind() {}
 
 func (*Command_OverrideStep) isCommand_Kind() {}
 
+func (*Command_ChildEnded) isCommand_Kind() {}
+
+func (*Command_CancelChild) isCommand_Kind() {}
+
+func (*Command_ParentHeard) isCommand_Kind() {}
+
 func (*Command_ScriptResult) isCommand_Kind() {}
 
-// StartFlow asks for a new flow. The console has planned it.
+// StartFlow asks for a new flow. The console has planned it, also one that is a child: its plan stands in its parent's.
 type StartFlow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A serialized Plan. Kept as bytes, so that equal plans are recognized and decoded once.
@@ -403,15 +454,17 @@ type StartFlow struct {
 	TimeoutMs int64 `protobuf:"varint,4,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	// Digest of the request, which tells a repeat from another flow under the same id.
 	RequestDigest []byte `protobuf:"bytes,5,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
-	// Id of the flow and step that this flow is a child of. Not used by this release.
+	// Id of the flow and step that this flow is a child of; only from the engine.
 	ParentFlowId string `protobuf:"bytes,6,opt,name=parent_flow_id,json=parentFlowId,proto3" json:"parent_flow_id,omitempty"`
 	ParentStepId string `protobuf:"bytes,7,opt,name=parent_step_id,json=parentStepId,proto3" json:"parent_step_id,omitempty"`
 	// URL told when the flow ended.
 	CallbackUrl string `protobuf:"bytes,8,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
 	// What the callback is signed with; the engine seals it before it is written down.
 	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What a child flow knows of its parent.
+	Parent        *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartFlow) Reset() {
@@ -507,6 +560,13 @@ func (x *StartFlow) GetCallbackSecret() []byte {
 	return nil
 }
 
+func (x *StartFlow) GetParent() *ParentLink {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
 // WorkRef names one attempt of one work item.
 type WorkRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -588,6 +648,61 @@ func (x *WorkRef) GetAttempt() uint32 {
 	return 0
 }
 
+// ParentLink is what a child flow knows of the flow that it was started for.
+type ParentLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt that it was started for, in the parent's run.
+	Work *WorkRef `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	// Names of the attributes that the parent is told when the child completed, sorted.
+	Attributes    []string `protobuf:"bytes,2,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParentLink) Reset() {
+	*x = ParentLink{}
+	mi := &file_sluice_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParentLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParentLink) ProtoMessage() {}
+
+func (x *ParentLink) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParentLink.ProtoReflect.Descriptor instead.
+func (*ParentLink) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ParentLink) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *ParentLink) GetAttributes() []string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
 // Outcome is what an attempt came to: a StepResult, or what stands for one.
 type Outcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -608,7 +723,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_sluice_v1_command_proto_msgTypes[3]
+	mi := &file_sluice_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +735,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[3]
+	mi := &file_sluice_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +748,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Outcome) GetSuccess() bool {
@@ -691,7 +806,7 @@ type CompleteWork struct {
 
 func (x *CompleteWork) Reset() {
 	*x = CompleteWork{}
-	mi := &file_sluice_v1_command_proto_msgTypes[4]
+	mi := &file_sluice_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +818,7 @@ func (x *CompleteWork) String() string {
 func (*CompleteWork) ProtoMessage() {}
 
 func (x *CompleteWork) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[4]
+	mi := &file_sluice_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +831,7 @@ func (x *CompleteWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteWork.ProtoReflect.Descriptor instead.
 func (*CompleteWork) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CompleteWork) GetWork() *WorkRef {
@@ -755,7 +870,7 @@ type ReportCall struct {
 
 func (x *ReportCall) Reset() {
 	*x = ReportCall{}
-	mi := &file_sluice_v1_command_proto_msgTypes[5]
+	mi := &file_sluice_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +882,7 @@ func (x *ReportCall) String() string {
 func (*ReportCall) ProtoMessage() {}
 
 func (x *ReportCall) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[5]
+	mi := &file_sluice_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +895,7 @@ func (x *ReportCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportCall.ProtoReflect.Descriptor instead.
 func (*ReportCall) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ReportCall) GetWork() *WorkRef {
@@ -827,7 +942,7 @@ type ScriptResult struct {
 
 func (x *ScriptResult) Reset() {
 	*x = ScriptResult{}
-	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	mi := &file_sluice_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +954,7 @@ func (x *ScriptResult) String() string {
 func (*ScriptResult) ProtoMessage() {}
 
 func (x *ScriptResult) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[6]
+	mi := &file_sluice_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +967,7 @@ func (x *ScriptResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScriptResult.ProtoReflect.Descriptor instead.
 func (*ScriptResult) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScriptResult) GetWork() *WorkRef {
@@ -896,7 +1011,7 @@ type CancelFlow struct {
 
 func (x *CancelFlow) Reset() {
 	*x = CancelFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[7]
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1023,7 @@ func (x *CancelFlow) String() string {
 func (*CancelFlow) ProtoMessage() {}
 
 func (x *CancelFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[7]
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1036,7 @@ func (x *CancelFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlow.ProtoReflect.Descriptor instead.
 func (*CancelFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CancelFlow) GetReason() string {
@@ -953,7 +1068,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1080,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1093,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Wake) GetDueNs() int64 {
@@ -1016,7 +1131,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1143,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1156,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Heard) GetAskedNs() int64 {
@@ -1080,7 +1195,7 @@ type LastHeartbeat struct {
 
 func (x *LastHeartbeat) Reset() {
 	*x = LastHeartbeat{}
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1207,7 @@ func (x *LastHeartbeat) String() string {
 func (*LastHeartbeat) ProtoMessage() {}
 
 func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1220,7 @@ func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastHeartbeat.ProtoReflect.Descriptor instead.
 func (*LastHeartbeat) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LastHeartbeat) GetWork() *WorkRef {
@@ -1142,7 +1257,7 @@ type RetireFlow struct {
 
 func (x *RetireFlow) Reset() {
 	*x = RetireFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1269,7 @@ func (x *RetireFlow) String() string {
 func (*RetireFlow) ProtoMessage() {}
 
 func (x *RetireFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1282,7 @@ func (x *RetireFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireFlow.ProtoReflect.Descriptor instead.
 func (*RetireFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetireFlow) GetEndingRevision() uint64 {
@@ -1197,7 +1312,7 @@ type PauseFlow struct {
 
 func (x *PauseFlow) Reset() {
 	*x = PauseFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1324,7 @@ func (x *PauseFlow) String() string {
 func (*PauseFlow) ProtoMessage() {}
 
 func (x *PauseFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1337,7 @@ func (x *PauseFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFlow.ProtoReflect.Descriptor instead.
 func (*PauseFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PauseFlow) GetReason() string {
@@ -1250,7 +1365,7 @@ type ResumeFlow struct {
 
 func (x *ResumeFlow) Reset() {
 	*x = ResumeFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1377,7 @@ func (x *ResumeFlow) String() string {
 func (*ResumeFlow) ProtoMessage() {}
 
 func (x *ResumeFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1390,7 @@ func (x *ResumeFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFlow.ProtoReflect.Descriptor instead.
 func (*ResumeFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResumeFlow) GetReason() string {
@@ -1303,7 +1418,7 @@ type RetryFlow struct {
 
 func (x *RetryFlow) Reset() {
 	*x = RetryFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1430,7 @@ func (x *RetryFlow) String() string {
 func (*RetryFlow) ProtoMessage() {}
 
 func (x *RetryFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1443,7 @@ func (x *RetryFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlow.ProtoReflect.Descriptor instead.
 func (*RetryFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RetryFlow) GetReason() string {
@@ -1364,7 +1479,7 @@ type OverrideStep struct {
 
 func (x *OverrideStep) Reset() {
 	*x = OverrideStep{}
-	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1491,7 @@ func (x *OverrideStep) String() string {
 func (*OverrideStep) ProtoMessage() {}
 
 func (x *OverrideStep) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1504,7 @@ func (x *OverrideStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideStep.ProtoReflect.Descriptor instead.
 func (*OverrideStep) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OverrideStep) GetStepId() string {
@@ -1441,6 +1556,192 @@ func (x *OverrideStep) GetBy() string {
 	return ""
 }
 
+// ChildEnded tells a flow that a child of it ended. At least once, until the parent says that it has heard of it.
+type ChildEnded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt that the child was started for.
+	Work        *WorkRef `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	ChildFlowId string   `protobuf:"bytes,2,opt,name=child_flow_id,json=childFlowId,proto3" json:"child_flow_id,omitempty"`
+	// What that comes to for the attempt; the outputs are named as the child's attributes are.
+	Outcome       *Outcome `protobuf:"bytes,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChildEnded) Reset() {
+	*x = ChildEnded{}
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChildEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChildEnded) ProtoMessage() {}
+
+func (x *ChildEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChildEnded.ProtoReflect.Descriptor instead.
+func (*ChildEnded) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ChildEnded) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *ChildEnded) GetChildFlowId() string {
+	if x != nil {
+		return x.ChildFlowId
+	}
+	return ""
+}
+
+func (x *ChildEnded) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+// CancelChild ends a child flow. Where there is no such flow yet, it is canceled from the start, so that whoever starts it later is too late.
+type CancelChild struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ParentFlowId string                 `protobuf:"bytes,1,opt,name=parent_flow_id,json=parentFlowId,proto3" json:"parent_flow_id,omitempty"`
+	Parent       *ParentLink            `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The request that would start the child.
+	RequestDigest []byte            `protobuf:"bytes,3,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
+	Labels        map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Reason        string            `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelChild) Reset() {
+	*x = CancelChild{}
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelChild) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelChild) ProtoMessage() {}
+
+func (x *CancelChild) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelChild.ProtoReflect.Descriptor instead.
+func (*CancelChild) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CancelChild) GetParentFlowId() string {
+	if x != nil {
+		return x.ParentFlowId
+	}
+	return ""
+}
+
+func (x *CancelChild) GetParent() *ParentLink {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
+func (x *CancelChild) GetRequestDigest() []byte {
+	if x != nil {
+		return x.RequestDigest
+	}
+	return nil
+}
+
+func (x *CancelChild) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *CancelChild) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ParentHeard answers a child's ChildEnded: its history may go.
+type ParentHeard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Work          *WorkRef               `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParentHeard) Reset() {
+	*x = ParentHeard{}
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParentHeard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParentHeard) ProtoMessage() {}
+
+func (x *ParentHeard) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParentHeard.ProtoReflect.Descriptor instead.
+func (*ParentHeard) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ParentHeard) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
 // Reply answers a command on the inbox named by its Sluice-Reply header, by core NATS. It may come more than once.
 type Reply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1455,7 +1756,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[16]
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1768,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[16]
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1781,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -1508,7 +1809,7 @@ var File_sluice_v1_command_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xaa\x05\n" +
+	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xe4\x06\n" +
 	"\aCommand\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x125\n" +
 	"\n" +
@@ -1528,9 +1829,13 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"resumeFlow\x125\n" +
 	"\n" +
 	"retry_flow\x18\x12 \x01(\v2\x14.sluice.v1.RetryFlowH\x00R\tretryFlow\x12>\n" +
-	"\roverride_step\x18\x13 \x01(\v2\x17.sluice.v1.OverrideStepH\x00R\foverrideStep\x12>\n" +
+	"\roverride_step\x18\x13 \x01(\v2\x17.sluice.v1.OverrideStepH\x00R\foverrideStep\x128\n" +
+	"\vchild_ended\x18\x19 \x01(\v2\x15.sluice.v1.ChildEndedH\x00R\n" +
+	"childEnded\x12;\n" +
+	"\fcancel_child\x18\x1a \x01(\v2\x16.sluice.v1.CancelChildH\x00R\vcancelChild\x12;\n" +
+	"\fparent_heard\x18\x1b \x01(\v2\x16.sluice.v1.ParentHeardH\x00R\vparentHeard\x12>\n" +
 	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x14\x10\x1eJ\x04\b\x1f\x10(\"\xe4\x03\n" +
+	"\x04kindJ\x04\b\x14\x10\x19J\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\x93\x04\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -1541,7 +1846,8 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\x0eparent_flow_id\x18\x06 \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\a \x01(\tR\fparentStepId\x12!\n" +
 	"\fcallback_url\x18\b \x01(\tR\vcallbackUrl\x12,\n" +
-	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x1a7\n" +
+	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x12-\n" +
+	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +
@@ -1555,7 +1861,13 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x04 \x01(\rR\n" +
 	"generation\x12\x18\n" +
-	"\aattempt\x18\x05 \x01(\rR\aattempt\"\x93\x02\n" +
+	"\aattempt\x18\x05 \x01(\rR\aattempt\"T\n" +
+	"\n" +
+	"ParentLink\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x1e\n" +
+	"\n" +
+	"attributes\x18\x02 \x03(\tR\n" +
+	"attributes\"\x93\x02\n" +
 	"\aOutcome\x12\x18\n" +
 	"\asuccess\x18\x01 \x01(\bR\asuccess\x129\n" +
 	"\aoutputs\x18\x02 \x03(\v2\x1f.sluice.v1.Outcome.OutputsEntryR\aoutputs\x12\x14\n" +
@@ -1627,7 +1939,23 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01B\a\n" +
-	"\x05_item\"e\n" +
+	"\x05_item\"\x86\x01\n" +
+	"\n" +
+	"ChildEnded\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\"\n" +
+	"\rchild_flow_id\x18\x02 \x01(\tR\vchildFlowId\x12,\n" +
+	"\aoutcome\x18\x03 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\"\x98\x02\n" +
+	"\vCancelChild\x12$\n" +
+	"\x0eparent_flow_id\x18\x01 \x01(\tR\fparentFlowId\x12-\n" +
+	"\x06parent\x18\x02 \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12%\n" +
+	"\x0erequest_digest\x18\x03 \x01(\fR\rrequestDigest\x12:\n" +
+	"\x06labels\x18\x04 \x03(\v2\".sluice.v1.CancelChild.LabelsEntryR\x06labels\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
+	"\vParentHeard\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\"e\n" +
 	"\x05Reply\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.sluice.v1.ReplyCodeR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1a\n" +
@@ -1660,64 +1988,79 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_sluice_v1_command_proto_goTypes = []any{
 	(OverrideAction)(0),   // 0: sluice.v1.OverrideAction
 	(ReplyCode)(0),        // 1: sluice.v1.ReplyCode
 	(*Command)(nil),       // 2: sluice.v1.Command
 	(*StartFlow)(nil),     // 3: sluice.v1.StartFlow
 	(*WorkRef)(nil),       // 4: sluice.v1.WorkRef
-	(*Outcome)(nil),       // 5: sluice.v1.Outcome
-	(*CompleteWork)(nil),  // 6: sluice.v1.CompleteWork
-	(*ReportCall)(nil),    // 7: sluice.v1.ReportCall
-	(*ScriptResult)(nil),  // 8: sluice.v1.ScriptResult
-	(*CancelFlow)(nil),    // 9: sluice.v1.CancelFlow
-	(*Wake)(nil),          // 10: sluice.v1.Wake
-	(*Heard)(nil),         // 11: sluice.v1.Heard
-	(*LastHeartbeat)(nil), // 12: sluice.v1.LastHeartbeat
-	(*RetireFlow)(nil),    // 13: sluice.v1.RetireFlow
-	(*PauseFlow)(nil),     // 14: sluice.v1.PauseFlow
-	(*ResumeFlow)(nil),    // 15: sluice.v1.ResumeFlow
-	(*RetryFlow)(nil),     // 16: sluice.v1.RetryFlow
-	(*OverrideStep)(nil),  // 17: sluice.v1.OverrideStep
-	(*Reply)(nil),         // 18: sluice.v1.Reply
-	nil,                   // 19: sluice.v1.StartFlow.InitEntry
-	nil,                   // 20: sluice.v1.StartFlow.LabelsEntry
-	nil,                   // 21: sluice.v1.Outcome.OutputsEntry
-	nil,                   // 22: sluice.v1.OverrideStep.OutputsEntry
+	(*ParentLink)(nil),    // 5: sluice.v1.ParentLink
+	(*Outcome)(nil),       // 6: sluice.v1.Outcome
+	(*CompleteWork)(nil),  // 7: sluice.v1.CompleteWork
+	(*ReportCall)(nil),    // 8: sluice.v1.ReportCall
+	(*ScriptResult)(nil),  // 9: sluice.v1.ScriptResult
+	(*CancelFlow)(nil),    // 10: sluice.v1.CancelFlow
+	(*Wake)(nil),          // 11: sluice.v1.Wake
+	(*Heard)(nil),         // 12: sluice.v1.Heard
+	(*LastHeartbeat)(nil), // 13: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),    // 14: sluice.v1.RetireFlow
+	(*PauseFlow)(nil),     // 15: sluice.v1.PauseFlow
+	(*ResumeFlow)(nil),    // 16: sluice.v1.ResumeFlow
+	(*RetryFlow)(nil),     // 17: sluice.v1.RetryFlow
+	(*OverrideStep)(nil),  // 18: sluice.v1.OverrideStep
+	(*ChildEnded)(nil),    // 19: sluice.v1.ChildEnded
+	(*CancelChild)(nil),   // 20: sluice.v1.CancelChild
+	(*ParentHeard)(nil),   // 21: sluice.v1.ParentHeard
+	(*Reply)(nil),         // 22: sluice.v1.Reply
+	nil,                   // 23: sluice.v1.StartFlow.InitEntry
+	nil,                   // 24: sluice.v1.StartFlow.LabelsEntry
+	nil,                   // 25: sluice.v1.Outcome.OutputsEntry
+	nil,                   // 26: sluice.v1.OverrideStep.OutputsEntry
+	nil,                   // 27: sluice.v1.CancelChild.LabelsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
-	6,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
-	7,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
-	9,  // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
-	10, // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
-	13, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
-	14, // 6: sluice.v1.Command.pause_flow:type_name -> sluice.v1.PauseFlow
-	15, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
-	16, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
-	17, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
-	8,  // 10: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
-	19, // 11: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	20, // 12: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	21, // 13: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
-	4,  // 14: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
-	5,  // 15: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
-	4,  // 16: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
-	5,  // 17: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	4,  // 18: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
-	5,  // 19: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
-	11, // 20: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
-	12, // 21: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
-	4,  // 22: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
-	0,  // 23: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
-	22, // 24: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
-	1,  // 25: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	7,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
+	8,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
+	10, // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
+	11, // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
+	14, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
+	15, // 6: sluice.v1.Command.pause_flow:type_name -> sluice.v1.PauseFlow
+	16, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
+	17, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
+	18, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
+	19, // 10: sluice.v1.Command.child_ended:type_name -> sluice.v1.ChildEnded
+	20, // 11: sluice.v1.Command.cancel_child:type_name -> sluice.v1.CancelChild
+	21, // 12: sluice.v1.Command.parent_heard:type_name -> sluice.v1.ParentHeard
+	9,  // 13: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
+	23, // 14: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	24, // 15: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	5,  // 16: sluice.v1.StartFlow.parent:type_name -> sluice.v1.ParentLink
+	4,  // 17: sluice.v1.ParentLink.work:type_name -> sluice.v1.WorkRef
+	25, // 18: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	4,  // 19: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
+	6,  // 20: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
+	4,  // 21: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
+	6,  // 22: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
+	4,  // 23: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
+	6,  // 24: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
+	12, // 25: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	13, // 26: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	4,  // 27: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 28: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
+	26, // 29: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
+	4,  // 30: sluice.v1.ChildEnded.work:type_name -> sluice.v1.WorkRef
+	6,  // 31: sluice.v1.ChildEnded.outcome:type_name -> sluice.v1.Outcome
+	5,  // 32: sluice.v1.CancelChild.parent:type_name -> sluice.v1.ParentLink
+	27, // 33: sluice.v1.CancelChild.labels:type_name -> sluice.v1.CancelChild.LabelsEntry
+	4,  // 34: sluice.v1.ParentHeard.work:type_name -> sluice.v1.WorkRef
+	1,  // 35: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -1736,16 +2079,19 @@ func file_sluice_v1_command_proto_init() {
 		(*Command_ResumeFlow)(nil),
 		(*Command_RetryFlow)(nil),
 		(*Command_OverrideStep)(nil),
+		(*Command_ChildEnded)(nil),
+		(*Command_CancelChild)(nil),
+		(*Command_ParentHeard)(nil),
 		(*Command_ScriptResult)(nil),
 	}
-	file_sluice_v1_command_proto_msgTypes[15].OneofWrappers = []any{}
+	file_sluice_v1_command_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

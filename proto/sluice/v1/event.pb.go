@@ -62,6 +62,7 @@ type Event struct {
 	//	*Event_WorkCompensating
 	//	*Event_WorkCompensated
 	//	*Event_CompensationFailed
+	//	*Event_ParentTold
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -373,6 +374,15 @@ func (x *Event) GetCompensationFailed() *CompensationFailed {
 	return nil
 }
 
+func (x *Event) GetParentTold() *ParentTold {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_ParentTold); ok {
+			return x.ParentTold
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -481,6 +491,10 @@ type Event_CompensationFailed struct {
 	CompensationFailed *CompensationFailed `protobuf:"bytes,39,opt,name=compensation_failed,json=compensationFailed,proto3,oneof"`
 }
 
+type Event_ParentTold struct {
+	ParentTold *ParentTold `protobuf:"bytes,50,opt,name=parent_told,json=parentTold,proto3,oneof"`
+}
+
 func (*Event_FlowStarted) isEvent_Kind() {}
 
 func (*Event_FlowCompleted) isEvent_Kind() {}
@@ -533,6 +547,8 @@ func (*Event_WorkCompensated) isEvent_Kind() {}
 
 func (*Event_CompensationFailed) isEvent_Kind() {}
 
+func (*Event_ParentTold) isEvent_Kind() {}
+
 // FlowStarted is the first event of every flow.
 type FlowStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -554,8 +570,10 @@ type FlowStarted struct {
 	CallbackUrl string `protobuf:"bytes,9,opt,name=callback_url,json=callbackUrl,proto3" json:"callback_url,omitempty"`
 	// What the callback is signed with, sealed by a token key: histories are read by many.
 	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What a child flow knows of its parent.
+	Parent        *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FlowStarted) Reset() {
@@ -654,6 +672,13 @@ func (x *FlowStarted) GetCallbackUrl() string {
 func (x *FlowStarted) GetCallbackSecret() []byte {
 	if x != nil {
 		return x.CallbackSecret
+	}
+	return nil
+}
+
+func (x *FlowStarted) GetParent() *ParentLink {
+	if x != nil {
+		return x.Parent
 	}
 	return nil
 }
@@ -1454,7 +1479,9 @@ type WorkStarted struct {
 	// When the attempt ends if no heartbeat came until then, in Unix nanoseconds; 0 means that none is asked for.
 	HeartbeatDeadlineNs int64 `protobuf:"varint,10,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
 	// Inputs of this work item that differ from its step's: name to value.
-	Inputs        map[string]uint32 `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Inputs map[string]uint32 `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Id of the child flow that the attempt of a flow step starts.
+	ChildFlowId   string `protobuf:"bytes,31,opt,name=child_flow_id,json=childFlowId,proto3" json:"child_flow_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1508,6 +1535,13 @@ func (x *WorkStarted) GetInputs() map[string]uint32 {
 		return x.Inputs
 	}
 	return nil
+}
+
+func (x *WorkStarted) GetChildFlowId() string {
+	if x != nil {
+		return x.ChildFlowId
+	}
+	return ""
 }
 
 // WorkSucceeded says that a work item succeeded.
@@ -2037,11 +2071,48 @@ func (x *CompensationFailed) GetError() string {
 	return ""
 }
 
+// ParentTold says that a child flow's parent has heard of its end.
+type ParentTold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParentTold) Reset() {
+	*x = ParentTold{}
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParentTold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParentTold) ProtoMessage() {}
+
+func (x *ParentTold) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParentTold.ProtoReflect.Descriptor instead.
+func (*ParentTold) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{27}
+}
+
 var File_sluice_v1_event_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x18sluice/v1/snapshot.proto\"\xdb\x0e\n" +
+	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x18sluice/v1/snapshot.proto\"\x95\x0f\n" +
 	"\x05Event\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
 	"\x04item\x18\x02 \x01(\rH\x01R\x04item\x88\x01\x01\x12\x14\n" +
@@ -2080,9 +2151,11 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x12completion_ignored\x18$ \x01(\v2\x1c.sluice.v1.CompletionIgnoredH\x00R\x11completionIgnored\x12J\n" +
 	"\x11work_compensating\x18% \x01(\v2\x1b.sluice.v1.WorkCompensatingH\x00R\x10workCompensating\x12G\n" +
 	"\x10work_compensated\x18& \x01(\v2\x1a.sluice.v1.WorkCompensatedH\x00R\x0fworkCompensated\x12P\n" +
-	"\x13compensation_failed\x18' \x01(\v2\x1d.sluice.v1.CompensationFailedH\x00R\x12compensationFailedB\x06\n" +
+	"\x13compensation_failed\x18' \x01(\v2\x1d.sluice.v1.CompensationFailedH\x00R\x12compensationFailed\x128\n" +
+	"\vparent_told\x182 \x01(\v2\x15.sluice.v1.ParentToldH\x00R\n" +
+	"parentToldB\x06\n" +
 	"\x04kindB\a\n" +
-	"\x05_item\"\xfc\x03\n" +
+	"\x05_item\"\xab\x04\n" +
 	"\vFlowStarted\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x06R\x03run\x124\n" +
@@ -2094,7 +2167,8 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x0eparent_flow_id\x18\a \x01(\tR\fparentFlowId\x12$\n" +
 	"\x0eparent_step_id\x18\b \x01(\tR\fparentStepId\x12!\n" +
 	"\fcallback_url\x18\t \x01(\tR\vcallbackUrl\x12,\n" +
-	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x1a7\n" +
+	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x12-\n" +
+	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
@@ -2161,13 +2235,14 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\"6\n" +
 	"\fAttributeSet\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value\"\xd9\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value\"\xfd\x01\n" +
 	"\vWorkStarted\x12\x1f\n" +
 	"\vdeadline_ns\x18\x01 \x01(\x03R\n" +
 	"deadlineNs\x122\n" +
 	"\x15heartbeat_deadline_ns\x18\n" +
 	" \x01(\x03R\x13heartbeatDeadlineNs\x12:\n" +
-	"\x06inputs\x18\x02 \x03(\v2\".sluice.v1.WorkStarted.InputsEntryR\x06inputs\x1a9\n" +
+	"\x06inputs\x18\x02 \x03(\v2\".sluice.v1.WorkStarted.InputsEntryR\x06inputs\x12\"\n" +
+	"\rchild_flow_id\x18\x1f \x01(\tR\vchildFlowId\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xff\x01\n" +
@@ -2209,7 +2284,9 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x04 \x01(\tR\x02by\"\x11\n" +
 	"\x0fWorkCompensated\"*\n" +
 	"\x12CompensationFailed\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05errorB7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
+	"\x05error\x18\x01 \x01(\tR\x05error\"\f\n" +
+	"\n" +
+	"ParentToldB7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
 
 var (
 	file_sluice_v1_event_proto_rawDescOnce sync.Once
@@ -2223,7 +2300,7 @@ func file_sluice_v1_event_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_event_proto_rawDescData
 }
 
-var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_sluice_v1_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: sluice.v1.Event
 	(*FlowStarted)(nil),        // 1: sluice.v1.FlowStarted
@@ -2252,15 +2329,17 @@ var file_sluice_v1_event_proto_goTypes = []any{
 	(*WorkCompensating)(nil),   // 24: sluice.v1.WorkCompensating
 	(*WorkCompensated)(nil),    // 25: sluice.v1.WorkCompensated
 	(*CompensationFailed)(nil), // 26: sluice.v1.CompensationFailed
-	nil,                        // 27: sluice.v1.FlowStarted.InitEntry
-	nil,                        // 28: sluice.v1.FlowStarted.LabelsEntry
-	nil,                        // 29: sluice.v1.FlowCompleted.ResultEntry
-	nil,                        // 30: sluice.v1.PredicateAsked.InputsEntry
-	nil,                        // 31: sluice.v1.StepStarted.InputsEntry
-	nil,                        // 32: sluice.v1.StepCompleted.OutputsEntry
-	nil,                        // 33: sluice.v1.WorkStarted.InputsEntry
-	nil,                        // 34: sluice.v1.WorkSucceeded.OutputsEntry
-	(FlowStatus)(0),            // 35: sluice.v1.FlowStatus
+	(*ParentTold)(nil),         // 27: sluice.v1.ParentTold
+	nil,                        // 28: sluice.v1.FlowStarted.InitEntry
+	nil,                        // 29: sluice.v1.FlowStarted.LabelsEntry
+	nil,                        // 30: sluice.v1.FlowCompleted.ResultEntry
+	nil,                        // 31: sluice.v1.PredicateAsked.InputsEntry
+	nil,                        // 32: sluice.v1.StepStarted.InputsEntry
+	nil,                        // 33: sluice.v1.StepCompleted.OutputsEntry
+	nil,                        // 34: sluice.v1.WorkStarted.InputsEntry
+	nil,                        // 35: sluice.v1.WorkSucceeded.OutputsEntry
+	(*ParentLink)(nil),         // 36: sluice.v1.ParentLink
+	(FlowStatus)(0),            // 37: sluice.v1.FlowStatus
 }
 var file_sluice_v1_event_proto_depIdxs = []int32{
 	1,  // 0: sluice.v1.Event.flow_started:type_name -> sluice.v1.FlowStarted
@@ -2289,20 +2368,22 @@ var file_sluice_v1_event_proto_depIdxs = []int32{
 	24, // 23: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
 	25, // 24: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
 	26, // 25: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
-	27, // 26: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
-	28, // 27: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
-	29, // 28: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
-	30, // 29: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
-	31, // 30: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
-	32, // 31: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
-	33, // 32: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
-	34, // 33: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
-	35, // 34: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	27, // 26: sluice.v1.Event.parent_told:type_name -> sluice.v1.ParentTold
+	28, // 27: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
+	29, // 28: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
+	36, // 29: sluice.v1.FlowStarted.parent:type_name -> sluice.v1.ParentLink
+	30, // 30: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
+	31, // 31: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
+	32, // 32: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
+	33, // 33: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
+	34, // 34: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
+	35, // 35: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
+	37, // 36: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_event_proto_init() }
@@ -2310,6 +2391,7 @@ func file_sluice_v1_event_proto_init() {
 	if File_sluice_v1_event_proto != nil {
 		return
 	}
+	file_sluice_v1_command_proto_init()
 	file_sluice_v1_snapshot_proto_init()
 	file_sluice_v1_event_proto_msgTypes[0].OneofWrappers = []any{
 		(*Event_FlowStarted)(nil),
@@ -2338,6 +2420,7 @@ func file_sluice_v1_event_proto_init() {
 		(*Event_WorkCompensating)(nil),
 		(*Event_WorkCompensated)(nil),
 		(*Event_CompensationFailed)(nil),
+		(*Event_ParentTold)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2345,7 +2428,7 @@ func file_sluice_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_event_proto_rawDesc), len(file_sluice_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -32,7 +32,7 @@ const (
 	StepType_STEP_TYPE_ASYNC StepType = 2
 	// A script of ours computes the outputs.
 	StepType_STEP_TYPE_SCRIPT StepType = 3
-	// A child flow. Not started by this release.
+	// A child flow.
 	StepType_STEP_TYPE_FLOW StepType = 4
 	// Time, a message or an approval. Not started by this release.
 	StepType_STEP_TYPE_WAIT StepType = 5
@@ -431,7 +431,9 @@ type PlannedStep struct {
 	// What a script step runs; absent for others.
 	Script *Script `protobuf:"bytes,12,opt,name=script,proto3" json:"script,omitempty"`
 	// What is asked before the step starts; absent when nothing is.
-	Predicate     *Script `protobuf:"bytes,13,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	Predicate *Script `protobuf:"bytes,13,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// The flow that a flow step starts; absent for others.
+	Child         *ChildPlan `protobuf:"bytes,34,opt,name=child,proto3" json:"child,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -557,6 +559,77 @@ func (x *PlannedStep) GetPredicate() *Script {
 	return nil
 }
 
+func (x *PlannedStep) GetChild() *ChildPlan {
+	if x != nil {
+		return x.Child
+	}
+	return nil
+}
+
+// ChildPlan is what a flow step starts for each of its work items.
+type ChildPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A serialized Plan.
+	Plan []byte `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Name of each input of the child to that of the step's input which gives it.
+	Inputs map[string]string `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Name of each output of the step to that of the child's attribute which gives it.
+	Outputs       map[string]string `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChildPlan) Reset() {
+	*x = ChildPlan{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChildPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChildPlan) ProtoMessage() {}
+
+func (x *ChildPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChildPlan.ProtoReflect.Descriptor instead.
+func (*ChildPlan) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ChildPlan) GetPlan() []byte {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *ChildPlan) GetInputs() map[string]string {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *ChildPlan) GetOutputs() map[string]string {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
 // StepAttribute is one input or output of a step.
 type StepAttribute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -575,7 +648,7 @@ type StepAttribute struct {
 
 func (x *StepAttribute) Reset() {
 	*x = StepAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +660,7 @@ func (x *StepAttribute) String() string {
 func (*StepAttribute) ProtoMessage() {}
 
 func (x *StepAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +673,7 @@ func (x *StepAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepAttribute.ProtoReflect.Descriptor instead.
 func (*StepAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StepAttribute) GetName() string {
@@ -662,7 +735,7 @@ type WorkConfig struct {
 
 func (x *WorkConfig) Reset() {
 	*x = WorkConfig{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +747,7 @@ func (x *WorkConfig) String() string {
 func (*WorkConfig) ProtoMessage() {}
 
 func (x *WorkConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +760,7 @@ func (x *WorkConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkConfig.ProtoReflect.Descriptor instead.
 func (*WorkConfig) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WorkConfig) GetMaxRetries() int32 {
@@ -760,7 +833,7 @@ type PlannedAttribute struct {
 
 func (x *PlannedAttribute) Reset() {
 	*x = PlannedAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +845,7 @@ func (x *PlannedAttribute) String() string {
 func (*PlannedAttribute) ProtoMessage() {}
 
 func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +858,7 @@ func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedAttribute.ProtoReflect.Descriptor instead.
 func (*PlannedAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PlannedAttribute) GetName() string {
@@ -821,7 +894,7 @@ type MissingInputs struct {
 
 func (x *MissingInputs) Reset() {
 	*x = MissingInputs{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	mi := &file_sluice_v1_plan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +906,7 @@ func (x *MissingInputs) String() string {
 func (*MissingInputs) ProtoMessage() {}
 
 func (x *MissingInputs) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	mi := &file_sluice_v1_plan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +919,7 @@ func (x *MissingInputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
 func (*MissingInputs) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{7}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MissingInputs) GetStepId() string {
@@ -884,7 +957,7 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"\aoutputs\x18\x02 \x03(\tR\aoutputs\"<\n" +
 	"\x06Script\x12\x1a\n" +
 	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x16\n" +
-	"\x06source\x18\x02 \x01(\tR\x06source\"\x81\x04\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"\xad\x04\n" +
 	"\vPlannedStep\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.sluice.v1.StepTypeR\x04type\x128\n" +
@@ -907,7 +980,18 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"compensate\x18\v \x01(\tR\n" +
 	"compensate\x12)\n" +
 	"\x06script\x18\f \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12/\n" +
-	"\tpredicate\x18\r \x01(\v2\x11.sluice.v1.ScriptR\tpredicate\"\xab\x01\n" +
+	"\tpredicate\x18\r \x01(\v2\x11.sluice.v1.ScriptR\tpredicate\x12*\n" +
+	"\x05child\x18\" \x01(\v2\x14.sluice.v1.ChildPlanR\x05child\"\x8d\x02\n" +
+	"\tChildPlan\x12\x12\n" +
+	"\x04plan\x18\x01 \x01(\fR\x04plan\x128\n" +
+	"\x06inputs\x18\x02 \x03(\v2 .sluice.v1.ChildPlan.InputsEntryR\x06inputs\x12;\n" +
+	"\aoutputs\x18\x03 \x03(\v2!.sluice.v1.ChildPlan.OutputsEntryR\aoutputs\x1a9\n" +
+	"\vInputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x01\n" +
 	"\rStepAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x18.sluice.v1.AttributeRoleR\x04role\x12\x12\n" +
@@ -969,7 +1053,7 @@ func file_sluice_v1_plan_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_sluice_v1_plan_proto_goTypes = []any{
 	(StepType)(0),            // 0: sluice.v1.StepType
 	(AttributeRole)(0),       // 1: sluice.v1.AttributeRole
@@ -978,28 +1062,34 @@ var file_sluice_v1_plan_proto_goTypes = []any{
 	(*GivenGoal)(nil),        // 4: sluice.v1.GivenGoal
 	(*Script)(nil),           // 5: sluice.v1.Script
 	(*PlannedStep)(nil),      // 6: sluice.v1.PlannedStep
-	(*StepAttribute)(nil),    // 7: sluice.v1.StepAttribute
-	(*WorkConfig)(nil),       // 8: sluice.v1.WorkConfig
-	(*PlannedAttribute)(nil), // 9: sluice.v1.PlannedAttribute
-	(*MissingInputs)(nil),    // 10: sluice.v1.MissingInputs
+	(*ChildPlan)(nil),        // 7: sluice.v1.ChildPlan
+	(*StepAttribute)(nil),    // 8: sluice.v1.StepAttribute
+	(*WorkConfig)(nil),       // 9: sluice.v1.WorkConfig
+	(*PlannedAttribute)(nil), // 10: sluice.v1.PlannedAttribute
+	(*MissingInputs)(nil),    // 11: sluice.v1.MissingInputs
+	nil,                      // 12: sluice.v1.ChildPlan.InputsEntry
+	nil,                      // 13: sluice.v1.ChildPlan.OutputsEntry
 }
 var file_sluice_v1_plan_proto_depIdxs = []int32{
 	6,  // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
-	9,  // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
-	10, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
+	10, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
+	11, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
 	4,  // 3: sluice.v1.Plan.given_goals:type_name -> sluice.v1.GivenGoal
 	0,  // 4: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
-	7,  // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
-	8,  // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
+	8,  // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
+	9,  // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
 	5,  // 7: sluice.v1.PlannedStep.script:type_name -> sluice.v1.Script
 	5,  // 8: sluice.v1.PlannedStep.predicate:type_name -> sluice.v1.Script
-	1,  // 9: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
-	2,  // 10: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	7,  // 9: sluice.v1.PlannedStep.child:type_name -> sluice.v1.ChildPlan
+	12, // 10: sluice.v1.ChildPlan.inputs:type_name -> sluice.v1.ChildPlan.InputsEntry
+	13, // 11: sluice.v1.ChildPlan.outputs:type_name -> sluice.v1.ChildPlan.OutputsEntry
+	1,  // 12: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
+	2,  // 13: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_plan_proto_init() }
@@ -1007,14 +1097,14 @@ func file_sluice_v1_plan_proto_init() {
 	if File_sluice_v1_plan_proto != nil {
 		return
 	}
-	file_sluice_v1_plan_proto_msgTypes[4].OneofWrappers = []any{}
+	file_sluice_v1_plan_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_plan_proto_rawDesc), len(file_sluice_v1_plan_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -324,7 +324,11 @@ type Snapshot struct {
 	// The completions that were ignored of work items that did not exist, 16 at most.
 	Strays []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
 	// Present once the flow's ending is decided.
-	Ending        *EndingState `protobuf:"bytes,40,opt,name=ending,proto3" json:"ending,omitempty"`
+	Ending *EndingState `protobuf:"bytes,40,opt,name=ending,proto3" json:"ending,omitempty"`
+	// What a child flow knows of its parent.
+	Parent *ParentLink `protobuf:"bytes,66,opt,name=parent,proto3" json:"parent,omitempty"`
+	// True once the parent has heard of the child's end.
+	ParentTold    bool `protobuf:"varint,67,opt,name=parent_told,json=parentTold,proto3" json:"parent_told,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -546,6 +550,20 @@ func (x *Snapshot) GetEnding() *EndingState {
 		return x.Ending
 	}
 	return nil
+}
+
+func (x *Snapshot) GetParent() *ParentLink {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
+func (x *Snapshot) GetParentTold() bool {
+	if x != nil {
+		return x.ParentTold
+	}
+	return false
 }
 
 // EndingState is how a flow will end once what succeeded is compensated.
@@ -1253,12 +1271,12 @@ var File_sluice_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x18sluice/v1/snapshot.proto\x12\tsluice.v1\"t\n" +
+	"\x18sluice/v1/snapshot.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\"t\n" +
 	"\rFoldedCommand\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\x9e\b\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xee\b\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1293,7 +1311,10 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\vreopened_ns\x18\x1e \x01(\x03R\n" +
 	"reopenedNs\x122\n" +
 	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x12.\n" +
-	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x1a9\n" +
+	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x12-\n" +
+	"\x06parent\x18B \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12\x1f\n" +
+	"\vparent_told\x18C \x01(\bR\n" +
+	"parentTold\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
@@ -1443,6 +1464,7 @@ var file_sluice_v1_snapshot_proto_goTypes = []any{
 	nil,                       // 14: sluice.v1.StepState.OutputsEntry
 	nil,                       // 15: sluice.v1.WorkState.OutputsEntry
 	nil,                       // 16: sluice.v1.WorkState.InputsEntry
+	(*ParentLink)(nil),        // 17: sluice.v1.ParentLink
 }
 var file_sluice_v1_snapshot_proto_depIdxs = []int32{
 	0,  // 0: sluice.v1.Snapshot.status:type_name -> sluice.v1.FlowStatus
@@ -1452,22 +1474,23 @@ var file_sluice_v1_snapshot_proto_depIdxs = []int32{
 	3,  // 4: sluice.v1.Snapshot.folded:type_name -> sluice.v1.FoldedCommand
 	11, // 5: sluice.v1.Snapshot.strays:type_name -> sluice.v1.StrayCompletion
 	5,  // 6: sluice.v1.Snapshot.ending:type_name -> sluice.v1.EndingState
-	0,  // 7: sluice.v1.EndingState.status:type_name -> sluice.v1.FlowStatus
-	1,  // 8: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
-	13, // 9: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
-	14, // 10: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
-	8,  // 11: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
-	2,  // 12: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
-	15, // 13: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
-	10, // 14: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
-	16, // 15: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
-	10, // 16: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
-	9,  // 17: sluice.v1.WorkState.compensation:type_name -> sluice.v1.CompensationState
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	17, // 7: sluice.v1.Snapshot.parent:type_name -> sluice.v1.ParentLink
+	0,  // 8: sluice.v1.EndingState.status:type_name -> sluice.v1.FlowStatus
+	1,  // 9: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
+	13, // 10: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
+	14, // 11: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
+	8,  // 12: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
+	2,  // 13: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
+	15, // 14: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
+	10, // 15: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
+	16, // 16: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
+	10, // 17: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
+	9,  // 18: sluice.v1.WorkState.compensation:type_name -> sluice.v1.CompensationState
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_snapshot_proto_init() }
@@ -1475,6 +1498,7 @@ func file_sluice_v1_snapshot_proto_init() {
 	if File_sluice_v1_snapshot_proto != nil {
 		return
 	}
+	file_sluice_v1_command_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -32,6 +32,8 @@ const (
 	// HeaderStatus is the status that a commit gives its flow, where that was
 	// paused or made to go on.
 	HeaderStatus = "Sluice-Status"
+	// HeaderOpen marks a commit of a flow that is a child or has children.
+	HeaderOpen = "Sluice-Open"
 	// HeaderBroken says why a history could not be carried on.
 	HeaderBroken = "Sluice-Broken"
 	// HeaderFirstStored is when the original of a redriven message was stored

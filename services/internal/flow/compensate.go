@@ -40,9 +40,10 @@ func (t *Turn) windUp() {
 }
 
 // deactivate says that nothing of the ended flow can act any more, unless it can:
-// a worker may still report a success that has to be compensated.
+// a worker may still report a success that has to be compensated, and a child's
+// parent may have to be told once more.
 func (t *Turn) deactivate() {
-	if _, open := t.s.earliest(); open || t.s.Deactivated {
+	if _, open := t.s.earliest(); open || t.s.Deactivated || t.s.untold() {
 		return
 	}
 	t.emit(&sluicev1.Event{Kind: &sluicev1.Event_FlowDeactivated{FlowDeactivated: &sluicev1.FlowDeactivated{}}})

@@ -69,6 +69,8 @@ func (t *Turn) closedForGood() string {
 	switch {
 	case t.s.Retired:
 		return "its history is about to go"
+	case t.s.Parent != nil && t.s.Final():
+		return fmt.Sprintf("it is a child, and its parent was told of its end: retry step %q of flow %q", t.s.ParentStep, t.s.ParentFlow)
 	case t.s.Status == sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, t.s.Status == sluicev1.FlowStatus_FLOW_STATUS_CANCELED,
 		t.s.over() && !t.s.Final():
 		return "it is " + t.s.lotNow()

@@ -14,6 +14,8 @@ type Effects struct {
 	Invocations []*sluicev1.Invocation
 	// Callback tells of the ending; nil where there is none, or nobody to tell.
 	Callback *sluicev1.Invocation
+	// Commands are to other flows: children and the parent.
+	Commands []*sluicev1.Command
 	// Marks are what Redis should be told about tokens.
 	Marks []Mark
 	// Timer is the flow's earliest deadline in Unix nanoseconds; 0 means none.
@@ -56,7 +58,8 @@ type Mark struct {
 func (s *State) Effects(c *sluicev1.Commit) Effects {
 	var fx Effects
 	ending, closing := false, false
-	for _, e := range c.GetEvents() {
+	for n, e := range c.GetEvents() {
+		fx.Commands = append(fx.Commands, s.toOthers(c, n)...)
 		switch e.GetKind().(type) {
 		case *sluicev1.Event_WorkStarted:
 			if inv := s.invocation(e); inv != nil {
@@ -84,6 +87,9 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			}
 		}
 	}
+	if closing {
+		fx.Commands = append(fx.Commands, s.orphans()...)
+	}
 	if closing && s.over() { // and was not made to go on since
 		fx.Marks = append(fx.Marks, s.closeOpen()...)
 	}
@@ -96,7 +102,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 	i, it := s.item(e.GetStepId(), e.GetItem())
 	if it == nil || s.over() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
-		it.Attempt != e.GetAttempt() || it.Generation != e.GetGeneration() {
+		it.Attempt != e.GetAttempt() || it.Generation != e.GetGeneration() || s.startsFlow(i) {
 		return nil
 	}
 	return s.call(i, int(e.GetItem()))

@@ -59,7 +59,7 @@ func (s *State) applyFlowStarted(e *sluicev1.FlowStarted, values [][]byte, at in
 	s.Created = at
 	s.Labels = e.GetLabels()
 	s.RequestDigest = e.GetRequestDigest()
-	s.ParentFlow, s.ParentStep = e.GetParentFlowId(), e.GetParentStepId()
+	s.ParentFlow, s.ParentStep, s.Parent = e.GetParentFlowId(), e.GetParentStepId(), e.GetParent()
 	s.CallbackURL, s.CallbackSecret = e.GetCallbackUrl(), e.GetCallbackSecret()
 	s.Attributes = make(map[string]Attribute, len(init)+len(p.Steps))
 	for name, value := range init {
@@ -92,6 +92,8 @@ func (s *State) applyFlow(e *sluicev1.Event, at int64) error {
 		s.applyResumed(k.FlowResumed, at)
 	case *sluicev1.Event_FlowRetired:
 		s.Retired = true
+	case *sluicev1.Event_ParentTold:
+		s.Told = true
 	default:
 		return fmt.Errorf("%w: %T is no event of a flow that this release knows", ErrMalformed, k)
 	}

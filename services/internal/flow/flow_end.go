@@ -106,6 +106,8 @@ func (s *State) whyKept() string {
 	switch {
 	case !s.over():
 		return fmt.Sprintf("flow %q still runs; cancel it first", s.ID)
+	case s.untold() && s.Final():
+		return fmt.Sprintf("flow %q is a child, and its parent %q has not heard of its end yet", s.ID, s.ParentFlow)
 	case s.compensating:
 		return fmt.Sprintf("flow %q is being compensated", s.ID)
 	default:

@@ -36,10 +36,15 @@ func (t *Turn) startFlow(c *sluicev1.StartFlow) Verdict {
 		RequestDigest: c.GetRequestDigest(),
 		ParentFlowId:  c.GetParentFlowId(),
 		ParentStepId:  c.GetParentStepId(),
+		Parent:        c.GetParent(),
 		CallbackUrl:   c.GetCallbackUrl(),
 		// Sealed by the shell.
 		CallbackSecret: c.GetCallbackSecret(),
 	}}})
-	t.advance()
+	if t.s.Parent != nil {
+		t.startChild()
+	} else {
+		t.advance()
+	}
 	return Verdict{Reply: &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK}}
 }

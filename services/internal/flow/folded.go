@@ -107,6 +107,12 @@ func kindOf(cmd *sluicev1.Command) string {
 		return "retry_flow"
 	case *sluicev1.Command_OverrideStep:
 		return "override_step"
+	case *sluicev1.Command_ChildEnded:
+		return "child_ended"
+	case *sluicev1.Command_CancelChild:
+		return "cancel_child"
+	case *sluicev1.Command_ParentHeard:
+		return "parent_heard"
 	default:
 		return "unknown"
 	}

@@ -65,7 +65,7 @@ func FuzzCommand(f *testing.F) {
 		heard(start+1000*second, start, start+second, ref("d", 1)),
 		complete(&sluicev1.WorkRef{Run: run}, succeeded()), undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
 		pause(), resume(), retry(), override(doRetry, "d"), override(doSkip, "b"), override(doComplete, "a", "x", "1"),
-		ofItem(override(doFail, "d"), 0),
+		ofItem(override(doFail, "d"), 0), childEnded(w, succeeded("x", "1")), cancelled(), parentHeard(w),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {

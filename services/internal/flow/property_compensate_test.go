@@ -241,7 +241,7 @@ func TestEverySuccessIsUndoneOnce(t *testing.T) {
 				tell(undone(undo, drawAnswer(t, round > 100)))
 			case len(open) > 0:
 				w := rapid.SampledFrom(open).Draw(t, "answered")
-				tell(complete(w, drawOutcome(t, byID[w.GetStepId()])))
+				tell(answer(l, w, drawOutcome(t, byID[w.GetStepId()])))
 			default:
 				t.Fatalf("nothing runs and nothing is due:\n%s", l.trace())
 			}

@@ -61,6 +61,9 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 		if rapid.IntRange(0, 3).Draw(t, "script "+id) == 0 {
 			options = append(options, scripted)
 		}
+		if rapid.IntRange(0, 3).Draw(t, "flow "+id) == 0 {
+			options = append(options, starts(planned(t, []string{"c"}, step("c"))))
+		}
 		s := step(id, options...)
 		for _, a := range s.GetAttributes() {
 			if a.GetRole() == sluicev1.AttributeRole_ATTRIBUTE_ROLE_OUTPUT && !slices.Contains(given, a.GetName()) {
@@ -157,7 +160,7 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 	case 21, 22, 23, 24:
 		return drawUndone(t, l, w)
 	default:
-		return complete(w, drawOutcome(t, s))
+		return answer(l, w, drawOutcome(t, s))
 	}
 }
 
@@ -191,6 +194,9 @@ func possible(l *life, cmd *sluicev1.Command) bool {
 	w := cmd.GetCompleteWork().GetWork()
 	if w == nil {
 		w = cmd.GetReportCall().GetWork()
+	}
+	if w == nil {
+		w = cmd.GetChildEnded().GetWork()
 	}
 	if r := cmd.GetScriptResult(); w == nil && !r.GetPredicate() {
 		w = r.GetWork()
@@ -239,6 +245,7 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 // checkHistory looks at the log alone.
 func checkHistory(t *rapid.T, l *life) {
 	checkCompensations(t, l)
+	checkChildren(t, l)
 	outcomes := map[string]int{}
 	asked, began := map[string]int{}, map[string]bool{}
 	repairs := 1
@@ -385,7 +392,7 @@ func TestNoFlowGetsStuck(t *testing.T) {
 			if round > 60 {
 				outcome = succeeded()
 			}
-			l.do(complete(w, outcome))
+			l.do(answer(l, w, outcome))
 			if l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_FAILED && round < 60 && rapid.Bool().Draw(t, "again") {
 				l.do(retry())
 			}

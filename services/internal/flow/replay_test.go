@@ -92,7 +92,7 @@ func TestEveryEventIsKnown(t *testing.T) {
 	known := "flow_started flow_completed flow_failed flow_canceled flow_paused flow_resumed flow_deactivated flow_retired " +
 		"step_started step_completed step_failed step_skipped step_overridden attribute_set predicate_asked predicate_held " +
 		"work_started work_succeeded work_failed work_not_completed retry_scheduled work_timed_out completion_ignored " +
-		"work_compensating work_compensated compensation_failed"
+		"work_compensating work_compensated compensation_failed parent_told"
 	for name, e := range everyEvent() {
 		l := begin(t, planned(t, []string{"a"}, step("a")), nil)
 		err := l.replica.Replay(&sluicev1.Commit{FlowId: "f", Revision: 2, TimeNs: start, Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte("1")}})
@@ -133,6 +133,8 @@ func placed(e *sluicev1.Event, field protoreflect.FieldDescriptor, name string) 
 		e.Item = &item
 	}
 	switch name {
+	case "parent_told":
+		e.StepId, e.Item = "", nil
 	case "step_started":
 		e.GetStepStarted().WorkItems = 1
 	case "step_overridden":

@@ -62,6 +62,8 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 		RequestDigest: s.RequestDigest,
 		ParentFlowId:  s.ParentFlow,
 		ParentStepId:  s.ParentStep,
+		Parent:        s.Parent,
+		ParentTold:    s.Told,
 		CallbackUrl:   s.CallbackURL, CallbackSecret: s.CallbackSecret,
 		Deactivated:   s.Deactivated,
 		Retired:       s.Retired,
@@ -175,6 +177,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.Error = snap.GetError()
 	s.RequestDigest = snap.GetRequestDigest()
 	s.ParentFlow, s.ParentStep = snap.GetParentFlowId(), snap.GetParentStepId()
+	s.Parent, s.Told = snap.GetParent(), snap.GetParentTold()
 	s.CallbackURL, s.CallbackSecret = snap.GetCallbackUrl(), snap.GetCallbackSecret()
 	s.Deactivated, s.Retired = snap.GetDeactivated(), snap.GetRetired()
 	s.EndedRevision = snap.GetEndedRevision()

@@ -31,6 +31,8 @@ type State struct {
 	RequestDigest []byte // of the request that started it
 	ParentFlow    string
 	ParentStep    string
+	Parent        *sluicev1.ParentLink // of a child flow; nil for others
+	Told          bool                 // the parent has heard of its end
 	CallbackURL   string
 	// CallbackSecret is what the callback is signed with, as the shell sealed it.
 	CallbackSecret []byte

@@ -24,7 +24,7 @@ func (t *Turn) startStep(i int) {
 		t.waiting, t.left = true, true
 		return
 	}
-	if size := sizeOf(inputs); size > t.env.ArgumentBytes {
+	if size := sizeOf(inputs) + t.s.childSize(i); size > t.env.ArgumentBytes {
 		t.failStep(i, fmt.Sprintf("inputs of %d bytes are more than an invocation can carry (%d)",
 			size, t.env.ArgumentBytes), nil)
 		return
@@ -79,7 +79,7 @@ func (t *Turn) fill(i int) {
 			return
 		}
 		inputs := st.firstInputs(j)
-		if t.env.Full || t.attempts >= maxStarts || !t.fits(sizeOf(inputs)+2*framing*len(inputs)) {
+		if t.env.Full || t.attempts >= maxStarts || !t.fits(sizeOf(inputs)+2*framing*len(inputs)) || !t.mayStartChild(i) {
 			t.left = true
 			return
 		}

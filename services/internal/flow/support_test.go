@@ -125,8 +125,10 @@ type life struct {
 	silent            []*sluicev1.WorkRef // whom the last turn asked about
 }
 
-func newLife(t tb) *life {
-	return &life{t: t, state: flow.New("f", plan.Decode), replica: flow.New("f", plan.Decode), now: start}
+func newLife(t tb) *life { return newLifeOf(t, "f") }
+
+func newLifeOf(t tb, id string) *life {
+	return &life{t: t, state: flow.New(id, plan.Decode), replica: flow.New(id, plan.Decode), now: start}
 }
 
 // begin starts a life whose flow was started with that plan and init.
@@ -249,7 +251,7 @@ func (l *life) agree() {
 	if got := l.replica.Snapshot(); !proto.Equal(got, want) {
 		l.t.Fatalf("replay differs from state\nreplay: %v\nstate:  %v", got, want)
 	}
-	restored, err := flow.Restore("f", reparse(l.t, want), plan.Decode)
+	restored, err := flow.Restore(l.state.ID, reparse(l.t, want), plan.Decode)
 	if err != nil {
 		l.t.Fatalf("restore: %v", err)
 	}

@@ -38,19 +38,20 @@ type Env struct {
 // they are applied: when the commit is refused by somebody who was first, drop
 // the state.
 type Turn struct {
-	s        *State
-	env      Env
-	now      int64
-	size     int // of snapshot, events and causes, in bytes
-	events   []*sluicev1.Event
-	values   valueTable
-	cause    []*sluicev1.FoldedCommand
-	snapshot *sluicev1.Snapshot
-	waiting  bool // a step could start and was left for another turn
-	left     bool // something was, at some time in this turn
-	attempts int  // that started
-	repeated bool // a command was folded before: what waited then may still wait
-	silent   []*sluicev1.WorkRef
+	s          *State
+	env        Env
+	now        int64
+	size       int // of snapshot, events and causes, in bytes
+	events     []*sluicev1.Event
+	values     valueTable
+	cause      []*sluicev1.FoldedCommand
+	snapshot   *sluicev1.Snapshot
+	waiting    bool // a step could start and was left for another turn
+	left       bool // something was, at some time in this turn
+	attempts   int  // that started
+	childBytes int  // of the plans of child flows that did
+	repeated   bool // a command was folded before: what waited then may still wait
+	silent     []*sluicev1.WorkRef
 }
 
 // Begin starts a turn. When a snapshot is due it is taken now, for it is the
@@ -134,6 +135,9 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 	if start := cmd.GetStartFlow(); start != nil {
 		return t.startFlow(start)
 	}
+	if c := cmd.GetCancelChild(); c != nil {
+		return t.cancelChild(c)
+	}
 	if !t.s.Exists() {
 		return t.absent(cmd)
 	}
@@ -158,6 +162,10 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 		return t.retryFlow(k.RetryFlow)
 	case *sluicev1.Command_OverrideStep:
 		return t.overrideStep(k.OverrideStep)
+	case *sluicev1.Command_ChildEnded:
+		return t.childEnded(k.ChildEnded, at)
+	case *sluicev1.Command_ParentHeard:
+		return t.parentHeard(k.ParentHeard)
 	default:
 		return Verdict{Kind: Impossible, Reason: fmt.Sprintf("command of unknown kind %T", k)}
 	}

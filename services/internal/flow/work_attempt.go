@@ -20,6 +20,9 @@ func (t *Turn) startAttempt(i, j int, inputs map[string]json.RawMessage) {
 		Inputs: t.values.refs(inputs),
 	}}})
 	e.Attempt = it.Attempt + 1
+	if t.s.startsFlow(i) {
+		e.GetWorkStarted().ChildFlowId, _ = t.s.childOf(i, j, e.GetAttempt())
+	}
 	if e.Token == "" {
 		e.Token = token.Prefix(t.env.Token(t.s.claims(i, e.GetItem(), it.Generation)))
 	}

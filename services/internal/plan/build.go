@@ -51,8 +51,9 @@ func (e *InitTypeError) Error() string {
 
 // Build plans a flow: from the goals it walks backward through the inputs that
 // init does not give, to every step that outputs them and can itself be
-// satisfied. A goal whose outputs init gives is reached and does not run. It returns [*UnknownGoalError], [*MissingInputsError] or
-// [*InitTypeError] for a request that cannot be planned.
+// satisfied. A goal whose outputs init gives is reached and does not run. What flow
+// steps start is planned too. It returns [*UnknownGoalError], [*MissingInputsError],
+// [*InitTypeError] or [*ChildError] for a request that cannot be planned.
 func (x *Index) Build(goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
 	return build(newBuilder(x, init), goals, d)
 }
@@ -62,7 +63,7 @@ func (x *Index) Build(goals []string, init map[string]json.RawMessage, d Default
 func (x *Index) Preview(goals []string, init map[string]json.RawMessage, d Defaults) (*sluicev1.Plan, error) {
 	p, err := x.Build(goals, init, d)
 	missing, ok := errors.AsType[*MissingInputsError](err)
-	if !ok {
+	if _, inside := errors.AsType[*ChildError](err); !ok || inside {
 		return p, err
 	}
 	b := newBuilder(x, init)
@@ -95,6 +96,10 @@ type builder struct {
 	init    map[string]json.RawMessage
 	assumed map[string]bool // inputs that are taken for given, without a value
 
+	nest     *nest
+	declared map[string]step.Type // of a child flow: the types of what init gives
+	height   int                  // how deep its child flows are nested
+
 	can      map[string]bool // step: all its required inputs can be there
 	chosen   map[string]bool
 	required map[string]bool // inputs that nothing in the plan gives
@@ -105,7 +110,7 @@ type builder struct {
 
 func newBuilder(x *Index, init map[string]json.RawMessage) *builder {
 	return &builder{
-		Index: x, init: init, assumed: map[string]bool{},
+		Index: x, init: init, assumed: map[string]bool{}, nest: &nest{made: map[string]childPlan{}},
 		can: map[string]bool{}, chosen: map[string]bool{}, required: map[string]bool{},
 		satisfy: map[string]bool{}, reached: map[string]bool{}, lacking: map[string][]string{},
 	}
@@ -340,6 +345,12 @@ func (b *builder) checkTypes(id string) error {
 		a := d.Attributes[name]
 		value, given := b.init[name]
 		if !given || a.Role == step.RoleConst {
+			continue
+		}
+		if value == nil { // of a child flow that has not started
+			if err := b.checkDeclared(id, name, d.AttributeType(name)); err != nil {
+				return err
+			}
 			continue
 		}
 		if kind := d.AttributeType(name); !kind.Accepts(value) {

@@ -151,7 +151,7 @@ func (s *Step) decode(planned *sluicev1.PlannedStep, providers map[string][]int)
 	if s.ForEach {
 		s.typeElements()
 	}
-	return nil
+	return s.decodeChild()
 }
 
 // typeElements gives the outputs the types of what one work item gives.

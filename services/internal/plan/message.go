@@ -19,7 +19,7 @@ func (b *builder) plan(goals []string, d Defaults) (*sluicev1.Plan, error) {
 		Satisfied: slices.Sorted(maps.Keys(b.satisfy)),
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.chosen)) {
-		planned, err := plannedStep(b.byID[id], d)
+		planned, err := b.plannedStep(b.byID[id], d)
 		if err != nil {
 			return nil, err
 		}
@@ -74,18 +74,26 @@ func graph(steps []*sluicev1.PlannedStep) []*sluicev1.PlannedAttribute {
 	return list
 }
 
-func plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
-	def := r.Definition
+func (b *builder) plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep, error) {
+	def, defaults := r.Definition, d
+	if def.Type == step.KindFlow {
+		defaults = d.ofChild()
+	}
 	text, err := json.Marshal(def.Redacted())
 	if err != nil {
 		return nil, fmt.Errorf("write the definition of step %q: %w", def.ID, err)
 	}
 	s := &sluicev1.PlannedStep{
-		Id: def.ID, Type: kindOf(def.Type), Work: workConfig(def.WorkConfig, d),
+		Id: def.ID, Type: kindOf(def.Type), Work: workConfig(def.WorkConfig, defaults),
 		RegistryRevision: r.Revision, HasCredentials: def.HasCredentials(), Definition: text,
 	}
-	if def.Type == step.KindScript {
+	switch def.Type { //nolint:exhaustive // the others have nothing of their own
+	case step.KindScript:
 		s.Script = scriptOf(def.Script)
+	case step.KindFlow:
+		if s.Child, err = b.child(def, d); err != nil {
+			return nil, err
+		}
 	}
 	s.Predicate = scriptOf(def.Predicate)
 	if def.HTTP != nil {

@@ -66,6 +66,7 @@ type WorkItem struct {
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	Deadline    time.Time `json:"deadline,omitzero"`
+	ChildFlowID string    `json:"child_flow_id,omitempty"` // of the last attempt
 	Progress    *Progress `json:"progress,omitempty"`
 
 	Compensation *Compensation `json:"compensation,omitempty"`
@@ -123,12 +124,13 @@ func FlowOf(s *flow.State) Flow {
 		out.Attributes[name] = Attribute{Value: a.Value, Step: a.Step}
 	}
 	for i := range s.Steps {
-		out.Executions[s.Plan.Steps[i].ID] = executionOf(&s.Steps[i], s.Plan.Steps[i].ForEach)
+		out.Executions[s.Plan.Steps[i].ID] = executionOf(s, i)
 	}
 	return out
 }
 
-func executionOf(st *flow.Step, forEach bool) Execution {
+func executionOf(s *flow.State, i int) Execution {
+	st, forEach := &s.Steps[i], s.Plan.Steps[i].ForEach
 	out := Execution{
 		Status:      flow.StepStatusName(st.Status),
 		StartedAt:   Time(st.Started),
@@ -145,6 +147,7 @@ func executionOf(st *flow.Step, forEach bool) Execution {
 	}
 	for place := range st.Items {
 		item := workItemOf(&st.Items[place])
+		item.ChildFlowID = s.ChildFlow(i, place)
 		if !forEach {
 			item.Inputs = st.Inputs
 		}

@@ -78,7 +78,7 @@ func (f *fold) apply(e event.Event) error {
 			return fmt.Errorf("attribute %q is set twice", e.Key)
 		}
 		s.Attributes[e.Key] = client.Attribute{Value: e.Value, Step: e.StepID}
-	case event.FlowDeactivated, event.FlowRetired, event.StepOverridden:
+	case event.FlowDeactivated, event.FlowRetired, event.ParentTold, event.StepOverridden:
 	default:
 		return f.step(e)
 	}
@@ -127,7 +127,7 @@ func (f *fold) work(it *client.WorkItem, e event.Event, shared client.Values) er
 			maps.Copy(it.Inputs, shared)
 			maps.Copy(it.Inputs, e.Inputs)
 		}
-		it.Status, it.Token, it.Attempt = client.Active, e.Token, e.Attempt
+		it.Status, it.Token, it.Attempt, it.ChildFlowID = client.Active, e.Token, e.Attempt, e.ChildFlowID
 		it.NextRetryAt = time.Time{}
 	case event.WorkSucceeded:
 		it.Status, it.CompletedAt, it.Outputs, it.Error = client.Succeeded, e.Time, e.Outputs, ""
