@@ -157,6 +157,8 @@ type FlowFilter struct {
 	Labels   []string
 	Goal     string
 	IDPrefix string
+	// Children lists flows that other flows started, too.
+	Children bool
 	// Since and Until limit when the flow was started.
 	Since, Until time.Time
 	// PageSize is how many are read at once; 0 leaves it to the console.
@@ -180,6 +182,9 @@ func (f FlowFilter) query() url.Values {
 		if !at.IsZero() {
 			q.Set(name, at.UTC().Format(time.RFC3339Nano))
 		}
+	}
+	if f.Children {
+		q.Set("children", "true")
 	}
 	if f.PageSize > 0 {
 		q.Set("limit", strconv.Itoa(f.PageSize))

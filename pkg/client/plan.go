@@ -15,6 +15,8 @@ type Plan struct {
 	Steps      map[string]step.Definition `json:"steps"`
 	Attributes map[string]Edges           `json:"attributes"`
 	Excluded   Excluded                   `json:"excluded"`
+	// Children are what steps of type flow start, by step.
+	Children map[string]Plan `json:"children,omitempty"`
 }
 
 // Edges are the steps that give and take one attribute.

@@ -87,8 +87,7 @@ func parseList(values url.Values) (index.Query, error) {
 	if q.Total, err = parseBool(values, "total"); err != nil {
 		return q, err
 	}
-	// There are no child flows in this release: asked for or not, the list is the same.
-	_, err = parseBool(values, "children")
+	q.Children, err = parseBool(values, "children")
 	return q, err
 }
 

@@ -362,6 +362,11 @@ func (e *engine) store(ctx context.Context, h *history, commit *sluicev1.Commit)
 	if h.first == 0 {
 		h.first = ack.Sequence
 	}
+	for _, cmd := range h.state.Effects(commit).Commands {
+		if err := e.bus.PublishCommand(ctx, subject.SourceEngine, cmd, nil); err != nil {
+			return err
+		}
+	}
 	if !h.state.Effects(commit).Retired {
 		return nil
 	}

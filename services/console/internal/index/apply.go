@@ -18,7 +18,8 @@ import (
 type change struct {
 	sequence uint64
 
-	started bool // the flow is new: created and tags are set
+	started bool // the flow is new: created, child and tags are set
+	child   bool
 	created int64
 	tags    []string
 
@@ -53,6 +54,7 @@ func (c changes) addEvent(commit *sluicev1.Commit, e *sluicev1.Event, sequence u
 		}
 		c[commit.GetFlowId()] = &change{
 			sequence: sequence, started: true, created: commit.GetTimeNs(), tags: tagsOf(p, k.FlowStarted.GetLabels()),
+			child: k.FlowStarted.GetParentFlowId() != "",
 		}
 	case *sluicev1.Event_FlowCompleted:
 		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_COMPLETED, commit.GetTimeNs(), "")
@@ -138,8 +140,8 @@ func (w *writer) insert(shard int, id string, c *change) {
 		w.err = errors.Join(w.err, err)
 		return
 	}
-	w.exec("INSERT OR REPLACE INTO flows (id, shard, sequence, status, created, completed, error, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		id, shard, int64(c.sequence), status, c.created, c.completed, c.error, string(tags)) //nolint:gosec // sequences stay below 2^63
+	w.exec("INSERT OR REPLACE INTO flows (id, shard, sequence, status, created, completed, error, child, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		id, shard, int64(c.sequence), status, c.created, c.completed, c.error, c.child, string(tags)) //nolint:gosec // sequences stay below 2^63
 	for _, tag := range c.tags {
 		w.exec("INSERT OR IGNORE INTO tags (tag, created, id) VALUES (?, ?, ?)", tag, c.created, id)
 	}

@@ -41,6 +41,7 @@ type Query struct {
 	IDPrefix string
 	Since    time.Time // created then or later
 	Until    time.Time // created before
+	Children bool      // those that have a parent too
 	Limit    int
 	Cursor   string
 	Total    bool // count all that is selected
@@ -146,6 +147,9 @@ func (q Query) selection() *selection {
 			continue
 		}
 		s.and("EXISTS (SELECT 1 FROM tags o WHERE o.tag = ? AND o.created = f.created AND o.id = f.id)", tag)
+	}
+	if !q.Children {
+		s.and("f.child = 0")
 	}
 	if len(q.Statuses) > 0 {
 		args := make([]any, len(q.Statuses))

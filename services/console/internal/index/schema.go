@@ -14,7 +14,7 @@ import (
 )
 
 // version is the schema's. A file of another one is dropped and filled anew.
-const version = 1
+const version = 2
 
 const schema = `
 CREATE TABLE shards (
@@ -31,10 +31,13 @@ CREATE TABLE flows (
 	created   INTEGER NOT NULL,
 	completed INTEGER NOT NULL, -- 0 while it runs
 	error     TEXT NOT NULL,
+	child     INTEGER NOT NULL, -- 1 where it has a parent
 	tags      TEXT NOT NULL     -- as a JSON list
 );
 CREATE INDEX flows_by_time ON flows (created, id);
 CREATE INDEX flows_by_status ON flows (status, created, id);
+CREATE INDEX parents_by_time ON flows (created, id) WHERE child = 0;
+CREATE INDEX parents_by_status ON flows (status, created, id) WHERE child = 0;
 CREATE INDEX flows_by_end ON flows (completed) WHERE completed > 0;
 CREATE TABLE tags (
 	tag     TEXT NOT NULL,

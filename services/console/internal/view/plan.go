@@ -3,6 +3,8 @@ package view
 import (
 	"encoding/json"
 
+	"google.golang.org/protobuf/proto"
+
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -13,6 +15,7 @@ type Plan struct {
 	Steps      map[string]json.RawMessage `json:"steps"`
 	Attributes map[string]Edge            `json:"attributes"`
 	Excluded   Excluded                   `json:"excluded"`
+	Children   map[string]Plan            `json:"children,omitempty"` // step of type flow to what it starts
 }
 
 // Edge is who gives an attribute and who takes it.
@@ -40,6 +43,7 @@ func PlanOf(p *sluicev1.Plan) Plan {
 	}
 	for _, s := range p.GetSteps() {
 		out.Steps[s.GetId()] = definitionOf(s)
+		out.addChild(s)
 	}
 	for _, a := range p.GetAttributes() {
 		out.Attributes[a.GetName()] = Edge{Providers: List(a.GetProviders()), Consumers: List(a.GetConsumers())}
@@ -48,6 +52,18 @@ func PlanOf(p *sluicev1.Plan) Plan {
 		out.Excluded.Missing[m.GetStepId()] = List(m.GetInputs())
 	}
 	return out
+}
+
+// addChild shows what a flow step starts.
+func (p *Plan) addChild(s *sluicev1.PlannedStep) {
+	child := &sluicev1.Plan{}
+	if s.GetChild() == nil || proto.Unmarshal(s.GetChild().GetPlan(), child) != nil {
+		return
+	}
+	if p.Children == nil {
+		p.Children = map[string]Plan{}
+	}
+	p.Children[s.GetId()] = PlanOf(child)
 }
 
 // definitionOf is the definition that the plan keeps for people, or at least the

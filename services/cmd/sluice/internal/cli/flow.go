@@ -138,6 +138,7 @@ func flowList(lookup conf.Lookup) *cobra.Command {
 	flags.StringArrayVar(&filter.Labels, "label", nil, "only flows with this label, as name=value or name (repeatable)")
 	flags.StringVar(&filter.Goal, "goal", "", "only flows with this goal")
 	flags.StringVar(&filter.IDPrefix, "id-prefix", "", "only flows whose ids begin so")
+	flags.BoolVar(&filter.Children, "children", false, "flows that other flows started, too")
 	flags.IntVar(&limit, "limit", 100, "how many at most; 0 is all")
 	return cmd
 }
