@@ -27,6 +27,8 @@ func TestExamples(t *testing.T) {
 		"order-saga": `(?s)Main Street is completed.*charge is undone: .*receipt 17.*reserve is undone: .*shelf 4.*` +
 			`nowhere is failed .*no such address.*reserve +completed +compensated.*charge +completed +compensated.*ship +failed +failed`,
 		"fan-out": `(?s)is completed.*1000 lines, the first one: item-0 for 100 cents.*total: 102997 cents`,
+		"child-flows": `(?s)account for \[Ada Grace\]: completed.*DE17 0000 0042.*check of Grace is a flow of its own: completed.*` +
+			`account for \[Ada Mallory\]: failed .*check of Ada is a flow of its own: completed.*check of Mallory is .*failed .*Mallory has a record`,
 		"script-only": `(?s)income 1500: the flow is completed.*offer +skipped.*decline +completed +map\[reason:"only 1080 a month are free"\].*` +
 			`income 5200: the flow is completed.*offer +completed +map\[monthly:555 offered:true\].*decline +skipped`,
 	} {
