@@ -144,6 +144,17 @@ func TestCalls(t *testing.T) {
 		{"fail", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.FailStep(ctx, client.Override{Flow: "f", Step: "s", Reason: "why"}, "no")
 		}, "POST /engine/flow/f/step/s/fail", `{"error":"no","reason":"why"}`, "null"},
+		{"approve", 200, `{"message":"It was approved by ann."}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Approve(ctx, client.Decision{Flow: "f", Step: "s", Item: "2", By: "ann", Comment: "good"})
+		}, "POST /engine/flow/f/step/s/approve", `{"by":"ann","comment":"good","item":"2"}`, `"It was approved by ann."`},
+		{"reject", 200, `{"message":"It was rejected by ann."}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Reject(ctx, client.Decision{Flow: "f", Step: "s"})
+		}, "POST /engine/flow/f/step/s/reject", `{}`, `"It was rejected by ann."`},
+		{"message", 202, `{"message":"the message is stored"}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.PostMessage(ctx, client.Message{
+				Name: "paid", Key: json.Number("17.0"), Outputs: map[string]any{"amount": 3}, ID: "m-1", TTL: time.Second,
+			})
+		}, "POST /engine/message", `{"name":"paid","key":17.0,"outputs":{"amount":3},"id":"m-1","ttl_ms":1000}`, "null"},
 		{"delete flow", 204, ``, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.DeleteFlow(ctx, "f")
 		}, "DELETE /engine/flow/f", "", "null"},

@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluiceflow/sluice/pkg/event"
+	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -21,6 +23,9 @@ var errChecksum = errors.New("its bytes are not those of its checksum")
 
 // decode reads the events of a commit; its errors are [*CommitError].
 func decode(msg jetstream.Msg) ([]event.Event, error) {
+	if isMailbox(msg) {
+		return nil, nil // it is no flow's
+	}
 	events, err := decodeCommit(msg)
 	if err == nil {
 		return events, nil
@@ -30,6 +35,12 @@ func decode(msg jetstream.Msg) ([]event.Event, error) {
 		broken.Stream, broken.Sequence = meta.Stream, meta.Sequence.Stream
 	}
 	return nil, broken
+}
+
+// isMailbox reports whether a commit is of a mailbox: their ids end its subject.
+func isMailbox(msg jetstream.Msg) bool {
+	id, err := subject.Unescape(msg.Subject()[strings.LastIndexByte(msg.Subject(), '.')+1:])
+	return err == nil && subject.IsMailbox(id)
 }
 
 func decodeCommit(msg jetstream.Msg) ([]event.Event, error) {

@@ -3,6 +3,8 @@ package client
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/sluiceflow/sluice/pkg/event"
 )
 
 // A Status is what a flow, step or work item has come to.
@@ -94,12 +96,35 @@ type WorkItem struct {
 	NextRetryAt time.Time `json:"next_retry_at,omitzero"`
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
+	// WaitUntil is when a wait for a time is over.
+	WaitUntil time.Time `json:"wait_until,omitzero"`
 	// ChildFlowID is the flow that the last attempt started, in a step of type flow.
 	ChildFlowID string `json:"child_flow_id,omitempty"`
 	// Progress is what the worker's last heartbeat said, while it works.
 	Progress *Progress `json:"progress,omitempty"`
+	// Approval is what it asks people; nil where it asks nobody.
+	Approval *Approval `json:"approval,omitempty"`
 	// Compensation is nil until the work item's success is being undone.
 	Compensation *Compensation `json:"compensation,omitempty"`
+}
+
+// Approval is what a work item asks people, and what they said.
+type Approval struct {
+	Title string `json:"title,omitempty"`
+	// Approvers is how many must approve.
+	Approvers int     `json:"approvers"`
+	Given     []Given `json:"given"`
+	// Links are a pair for each of them, while it is open; only who may operate
+	// gets them.
+	Links []event.ApprovalLinks `json:"links,omitempty"`
+}
+
+// Given is what one person said.
+type Given struct {
+	Approved bool      `json:"approved"`
+	By       string    `json:"by,omitempty"`
+	Comment  string    `json:"comment,omitempty"`
+	At       time.Time `json:"at"`
 }
 
 // Progress is what a heartbeat said, and when.

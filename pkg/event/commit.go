@@ -43,7 +43,7 @@ func convert(c *sluicev1.Commit, e *sluicev1.Event) (Event, error) {
 	if e.Item != nil {
 		b.Item = strconv.FormatUint(uint64(e.GetItem()), 10)
 	}
-	if !b.flow(e) && !b.step(e) && !b.work(e) {
+	if !b.flow(e) && !b.step(e) && !b.work(e) && !b.mailbox(e) {
 		return Event{}, fmt.Errorf("kind %T is unknown", e.GetKind())
 	}
 	return b.Event, b.err
@@ -132,6 +132,7 @@ func (b *builder) work(e *sluicev1.Event) bool {
 	case *sluicev1.Event_WorkStarted:
 		b.Type = WorkStarted
 		b.Inputs, b.Deadline = b.resolveAll(k.WorkStarted.GetInputs()), at(k.WorkStarted.GetDeadlineNs())
+		b.WaitUntil = at(k.WorkStarted.GetWaitUntilNs())
 		b.ChildFlowID = k.WorkStarted.GetChildFlowId()
 	case *sluicev1.Event_WorkSucceeded:
 		b.Type, b.Outputs = WorkSucceeded, b.resolveAll(k.WorkSucceeded.GetOutputs())
@@ -156,10 +157,47 @@ func (b *builder) work(e *sluicev1.Event) bool {
 		b.Type = WorkCompensated
 	case *sluicev1.Event_CompensationFailed:
 		b.Type, b.Error = CompensationFailed, k.CompensationFailed.GetError()
+	case *sluicev1.Event_ApprovalGiven:
+		b.Type, b.Approved = ApprovalGiven, new(k.ApprovalGiven.GetApproved())
+		b.By, b.Comment = k.ApprovalGiven.GetBy(), k.ApprovalGiven.GetComment()
+	case *sluicev1.Event_WaitKeyed:
+		b.Type, b.Value = WaitKeyed, b.resolve(k.WaitKeyed.GetKey())
+	case *sluicev1.Event_MessageTaken:
+		b.Type, b.MessageID = MessageTaken, k.MessageTaken.GetId()
 	default:
 		return false
 	}
 	return true
+}
+
+// mailbox fills events of mailboxes. Who waits is a step of another flow.
+func (b *builder) mailbox(e *sluicev1.Event) bool {
+	switch k := e.GetKind().(type) {
+	case *sluicev1.Event_MailboxOpened:
+		b.Type, b.Name, b.Value = MailboxOpened, k.MailboxOpened.GetName(), b.resolve(k.MailboxOpened.GetKey())
+	case *sluicev1.Event_WaiterAdded:
+		b.Type = WaiterAdded
+		b.waiter(k.WaiterAdded.GetFlowId(), k.WaiterAdded.GetWork())
+	case *sluicev1.Event_MessageKept:
+		b.Type, b.MessageID = MessageKept, k.MessageKept.GetId()
+		b.Outputs, b.Deadline = b.resolveAll(k.MessageKept.GetOutputs()), at(k.MessageKept.GetExpiresNs())
+	case *sluicev1.Event_MessageMatched:
+		b.Type = MessageMatched
+		b.waiter(k.MessageMatched.GetFlowId(), k.MessageMatched.GetWork())
+	case *sluicev1.Event_WaiterGone:
+		b.Type = WaiterGone
+		b.waiter(k.WaiterGone.GetFlowId(), k.WaiterGone.GetWork())
+	case *sluicev1.Event_MessageExpired:
+		b.Type = MessageExpired
+	default:
+		return false
+	}
+	return true
+}
+
+func (b *builder) waiter(flowID string, work *sluicev1.WorkRef) {
+	b.WaiterFlowID, b.StepID, b.Attempt = flowID, work.GetStepId(), work.GetAttempt()
+	b.Item = strconv.FormatUint(uint64(work.GetItem()), 10)
 }
 
 // endingOf is how a flow ends once what succeeded is compensated, or empty where

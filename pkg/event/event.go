@@ -5,6 +5,13 @@ import (
 	"time"
 )
 
+// ApprovalLinks are the two links by which one person answers: who follows one
+// gets a page that asks once more.
+type ApprovalLinks struct {
+	Approve string `json:"approve"`
+	Reject  string `json:"reject"`
+}
+
 // Event is one fact about a flow. What does not apply to its type is left out.
 type Event struct {
 	Type   Type   `json:"type"`
@@ -65,6 +72,8 @@ type Event struct {
 	// Deadline is when a started attempt, or a call that undoes a success, times
 	// out.
 	Deadline time.Time `json:"deadline,omitzero"`
+	// WaitUntil is when a started wait for a time is over.
+	WaitUntil time.Time `json:"wait_until,omitzero"`
 	// Limit is the one that a work_timed_out ran into: timeout, heartbeat or
 	// deadline.
 	Limit string `json:"limit,omitempty"`
@@ -74,6 +83,18 @@ type Event struct {
 	// Outcome is what an ignored completion said: succeeded, failed or
 	// not_completed.
 	Outcome string `json:"outcome,omitempty"`
+	// Approved and Comment are what a person said in an approval_given; By is who.
+	Approved *bool  `json:"approved,omitempty"`
+	Comment  string `json:"comment,omitempty"`
+	// MessageID is what the sender of a message named it.
+	MessageID string `json:"message_id,omitempty"`
+	// WaiterFlowID is the flow of a work item that waits; only in events of mailboxes,
+	// which have the name of their messages as Name and the key as Value.
+	WaiterFlowID string `json:"waiter_flow_id,omitempty"`
+	Name         string `json:"name,omitempty"`
+	// Links are those by which people answer what a started work item waits for, a
+	// pair for each of them. Only the console gives them, to who may operate.
+	Links []ApprovalLinks `json:"links,omitempty"`
 	// Memoized says that the outcome came from the cache.
 	Memoized bool `json:"memoized,omitempty"`
 	// Progress and Message are what a work_heartbeat says: the part that is done,

@@ -101,8 +101,8 @@ func TestEvents(t *testing.T) {
 			`,"step_id":"s"`, `,"key":"k","value":null`,
 		},
 		{"work_started", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkStarted{WorkStarted: &sluicev1.WorkStarted{
-			DeadlineNs: next, Inputs: map[string]uint32{"x": 2}, ChildFlowId: "c",
-		}}}), ofWork, `,"inputs":{"x":12.50},"child_flow_id":"c","deadline":"2026-03-01T12:00:01.25Z"`},
+			DeadlineNs: next, WaitUntilNs: next, Inputs: map[string]uint32{"x": 2}, ChildFlowId: "c",
+		}}}), ofWork, `,"inputs":{"x":12.50},"child_flow_id":"c","deadline":"2026-03-01T12:00:01.25Z","wait_until":"2026-03-01T12:00:01.25Z"`},
 		{"work_succeeded", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkSucceeded{WorkSucceeded: &sluicev1.WorkSucceeded{
 			Outputs: map[string]uint32{"x": 1}, DurationMs: 12, Memoized: true, Digest: []byte("d"),
 		}}}), ofWork, `,"outputs":{"x":"a"},"memoized":true,"duration":12`},
@@ -127,6 +127,32 @@ func TestEvents(t *testing.T) {
 		{"work_compensating", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensating{WorkCompensating: &sluicev1.WorkCompensating{
 			DeadlineNs: next, Ending: sluicev1.FlowStatus_FLOW_STATUS_CANCELED, Reason: "asked", By: "ada",
 		}}}), ofWork, `,"reason":"asked","by":"ada","deadline":"2026-03-01T12:00:01.25Z","ending":"canceled"`},
+		{
+			"approval_given", work(&sluicev1.Event{Kind: &sluicev1.Event_ApprovalGiven{ApprovalGiven: &sluicev1.ApprovalGiven{
+				Approved: false, Voter: "link/1", By: "ada", Comment: "not yet",
+			}}}), ofWork, `,"by":"ada","approved":false,"comment":"not yet"`,
+		},
+		{"wait_keyed", work(&sluicev1.Event{Kind: &sluicev1.Event_WaitKeyed{WaitKeyed: &sluicev1.WaitKeyed{Mailbox: "@m", Key: 1}}}), ofWork, `,"value":"a"`},
+		{
+			"message_taken", work(&sluicev1.Event{Kind: &sluicev1.Event_MessageTaken{MessageTaken: &sluicev1.MessageTaken{Id: "m-1"}}}),
+			ofWork, `,"message_id":"m-1"`,
+		},
+		{"mailbox_opened", &sluicev1.Event{Kind: &sluicev1.Event_MailboxOpened{MailboxOpened: &sluicev1.MailboxOpened{
+			Name: "paid", Key: 2,
+		}}}, "", `,"value":12.50,"name":"paid"`},
+		{"waiter_added", &sluicev1.Event{Kind: &sluicev1.Event_WaiterAdded{WaiterAdded: &sluicev1.WaiterAdded{
+			FlowId: "f", Work: waiterRef(),
+		}}}, `,"step_id":"s","item":"1","attempt":2`, waiting},
+		{"message_kept", &sluicev1.Event{Kind: &sluicev1.Event_MessageKept{MessageKept: &sluicev1.MessageKept{
+			Number: 3, Id: "m-1", Outputs: map[string]uint32{"x": 2}, ExpiresNs: next,
+		}}}, "", `,"outputs":{"x":12.50},"deadline":"2026-03-01T12:00:01.25Z","message_id":"m-1"`},
+		{"message_matched", &sluicev1.Event{Kind: &sluicev1.Event_MessageMatched{MessageMatched: &sluicev1.MessageMatched{
+			Number: 3, FlowId: "f", Work: waiterRef(),
+		}}}, `,"step_id":"s","item":"1","attempt":2`, waiting},
+		{"waiter_gone", &sluicev1.Event{Kind: &sluicev1.Event_WaiterGone{WaiterGone: &sluicev1.WaiterGone{
+			FlowId: "f", Work: waiterRef(), Taken: true,
+		}}}, `,"step_id":"s","item":"1","attempt":2`, waiting},
+		{"message_expired", &sluicev1.Event{Kind: &sluicev1.Event_MessageExpired{MessageExpired: &sluicev1.MessageExpired{Number: 3}}}, "", ""},
 		{"work_compensated", work(&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensated{WorkCompensated: &sluicev1.WorkCompensated{}}}), ofWork, ""},
 		{
 			"compensation_failed", work(&sluicev1.Event{Kind: &sluicev1.Event_CompensationFailed{CompensationFailed: &sluicev1.CompensationFailed{Error: "no"}}}),
@@ -154,6 +180,10 @@ func TestEvents(t *testing.T) {
 
 const ofWork = `,"step_id":"s","item":"0","token":"AbCdEfGh","attempt":2`
 
+const waiting = `,"waiter_flow_id":"f"`
+
+func waiterRef() *sluicev1.WorkRef { return &sluicev1.WorkRef{StepId: "s", Item: 1, Attempt: 2} }
+
 func work(e *sluicev1.Event) *sluicev1.Event {
 	e.StepId, e.Item, e.Token, e.Attempt = "s", new(uint32(0)), "AbCdEfGh", 2
 	return e
@@ -175,6 +205,12 @@ func TestEveryKindIsMapped(t *testing.T) {
 		}
 		if set := e.GetAttributeSet(); set != nil {
 			set.Value = 1
+		}
+		if keyed := e.GetWaitKeyed(); keyed != nil {
+			keyed.Key = 1
+		}
+		if opened := e.GetMailboxOpened(); opened != nil {
+			opened.Key = 1
 		}
 		events, err := event.FromCommit(&sluicev1.Commit{Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte("1")}})
 		if err != nil {

@@ -36,6 +36,20 @@ const (
 	WorkCompensating   Type = "work_compensating"
 	WorkCompensated    Type = "work_compensated"
 	CompensationFailed Type = "compensation_failed"
+
+	ApprovalGiven Type = "approval_given" // or rejected, which ends the wait
+	WaitKeyed     Type = "wait_keyed"     // a work item waits for a message of that key
+	MessageTaken  Type = "message_taken"
+
+	// MailboxOpened and what follows is about mailboxes, where messages meet who waits
+	// for them. Their ids are none that a flow can have, and these events are no part
+	// of any flow's history.
+	MailboxOpened  Type = "mailbox_opened"
+	WaiterAdded    Type = "waiter_added"
+	MessageKept    Type = "message_kept"
+	MessageMatched Type = "message_matched"
+	WaiterGone     Type = "waiter_gone"
+	MessageExpired Type = "message_expired"
 )
 
 // Ends reports whether the event ends its flow.

@@ -2,7 +2,6 @@ package step
 
 import (
 	"bytes"
-	stdjson "encoding/json"
 	"fmt"
 	"maps"
 
@@ -12,7 +11,7 @@ import (
 // Kind says how a step does its work.
 type Kind string
 
-// The kinds of steps. This release does not run wait ones.
+// The kinds of steps.
 const (
 	KindSync   Kind = "sync"   // the endpoint's answer is the outcome
 	KindAsync  Kind = "async"  // the outcome comes later by webhook
@@ -55,13 +54,14 @@ type Definition struct {
 	Labels     map[string]string    `json:"labels,omitempty"`
 	Attributes map[string]Attribute `json:"attributes,omitempty"`
 	HTTP       *HTTP                `json:"http,omitzero"`
-	// NATS is not in this release, as Wait and Memoizable.
+	// NATS is not in this release, as Memoizable.
 	NATS *NATS `json:"nats,omitzero"`
 	// Script is what a step of type script runs.
 	Script *Script `json:"script,omitzero"`
 	// Flow is what a step of type flow starts.
-	Flow *Child             `json:"flow,omitzero"`
-	Wait stdjson.RawMessage `json:"wait,omitempty"`
+	Flow *Child `json:"flow,omitzero"`
+	// Wait is what a step of type wait waits for.
+	Wait *Wait `json:"wait,omitzero"`
 	// Predicate is asked whether the step should start when it could.
 	Predicate  *Script     `json:"predicate,omitzero"`
 	WorkConfig *WorkConfig `json:"work_config,omitzero"`
@@ -153,9 +153,6 @@ func ParseDefinition(data []byte) (Definition, error) {
 	var d Definition
 	if err := json.Unmarshal(data, &d, json.RejectUnknownMembers(true)); err != nil {
 		return Definition{}, parseError(err)
-	}
-	if typeOf(d.Wait) == TypeNull {
-		d.Wait = nil
 	}
 	return d, nil
 }

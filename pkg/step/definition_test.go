@@ -91,22 +91,21 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		`{"predicate":{"language":"cel"}}`:                                               "predicate.script",
 		`{"predicate":{"language":"cel","script":"` + strings.Repeat("1", 1<<17) + `"}}`: "predicate.script",
 		`{"predicate":{"language":"cel","script":"1","timeout":1}}`:                      "predicate.timeout",
-		`{"type":"wait"}`:                        "type",
-		`{"nats":{}}`:                            "nats",
-		`{"script":{}}`:                          "script",
-		`{"flow":{"goals":["g"]}}`:               "flow",
-		`{"wait":{}}`:                            "wait",
-		`{"predicate":{}}`:                       "predicate.language",
-		`{"memoizable":true}`:                    "memoizable",
-		`{"unknown":1}`:                          "unknown",
-		`{"http":null}`:                          "http",
-		`{"http":{}}`:                            "http.endpoint",
-		`{"http":{"endpoint":"h/x"}}`:            "http.endpoint",
-		`{"http":{"endpoint":"ftp://h/x"}}`:      "http.endpoint",
-		`{"http":{"endpoint":"http://u:p@h/x"}}`: "http.endpoint",
-		`{"http":{"endpoint":"http://h/x#y"}}`:   "http.endpoint",
-		`{"http":{"endpoint":"http://h","health_check":"x"}}`:                          "http.health_check",
-		`{"http":{"endpoint":"http://h","compensate":"/undo"}}`:                        "http.compensate",
+		`{"nats":{}}`:                                           "nats",
+		`{"script":{}}`:                                         "script",
+		`{"flow":{"goals":["g"]}}`:                              "flow",
+		`{"wait":{"duration_ms":1}}`:                            "wait",
+		`{"predicate":{}}`:                                      "predicate.language",
+		`{"memoizable":true}`:                                   "memoizable",
+		`{"unknown":1}`:                                         "unknown",
+		`{"http":null}`:                                         "http",
+		`{"http":{}}`:                                           "http.endpoint",
+		`{"http":{"endpoint":"h/x"}}`:                           "http.endpoint",
+		`{"http":{"endpoint":"ftp://h/x"}}`:                     "http.endpoint",
+		`{"http":{"endpoint":"http://u:p@h/x"}}`:                "http.endpoint",
+		`{"http":{"endpoint":"http://h/x#y"}}`:                  "http.endpoint",
+		`{"http":{"endpoint":"http://h","health_check":"x"}}`:   "http.health_check",
+		`{"http":{"endpoint":"http://h","compensate":"/undo"}}`: "http.compensate",
 		`{"http":{"endpoint":"http://h","compensate":"http://u:p@h/c"}}`:               "http.compensate",
 		`{"memoizable":true,"http":{"endpoint":"http://h","compensate":"http://h/c"}}`: "http.compensate",
 		`{"http":{"endpoint":"http://h","timeout":-1}}`:                                "http.timeout",
@@ -197,6 +196,8 @@ func TestLimits(t *testing.T) {
 func FuzzParseDefinition(f *testing.F) {
 	f.Add([]byte(whole))
 	f.Add([]byte(`{"id":"s","type":"sync","http":{"endpoint":"http://h"}}`))
+	f.Add([]byte(`{"id":"s","type":"wait","wait":{"until":"2030-01-31T09:00:00Z","timeout_ms":5,"on_timeout":{"outputs":{"a": 1}}}}`))
+	f.Add([]byte(`{"id":"s","type":"wait","wait":{"duration_ms":5,"timeout_ms":5,"on_timeout":"fail"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := step.ParseDefinition(data)
 		if err != nil {

@@ -52,6 +52,9 @@ func parseError(err error) *FieldError {
 	if errors.Is(semantic.Err, json.ErrUnknownName) {
 		return &FieldError{dotted(semantic.JSONPointer), "unknown field"}
 	}
+	if errors.Is(semantic.Err, errOnTimeout) {
+		return &FieldError{dotted(semantic.JSONPointer), errOnTimeout.Error()}
+	}
 	return &FieldError{dotted(semantic.JSONPointer), "must be " + wanted(semantic.GoType)}
 }
 

@@ -39,6 +39,7 @@ func (d Definition) Validate(l Limits) error {
 	}
 	v.call(d)
 	v.scripts(d)
+	v.waits(d)
 	v.child(d)
 	if d.WorkConfig != nil {
 		v.work(*d.WorkConfig)
@@ -70,11 +71,9 @@ func (v *validation) identity(d Definition, l Limits) {
 		v.add("id", "%v", err)
 	}
 	switch d.Type {
-	case KindSync, KindAsync, KindScript, KindFlow:
-	case KindWait:
-		v.add("type", "%q: %s", d.Type, missing)
+	case KindSync, KindAsync, KindScript, KindFlow, KindWait:
 	default:
-		v.add("type", "must be sync, async, script or flow")
+		v.add("type", "must be sync, async, script, flow or wait")
 	}
 	v.check(utf8.RuneCountInString(d.Name) <= maxNameLen, "name", "has at most %d characters", maxNameLen)
 	v.count("labels", len(d.Labels), cmp.Or(l.Labels, defaultLabels))
@@ -91,7 +90,6 @@ func (v *validation) count(field string, n, most int) {
 // absent names what the contract has and this release does not.
 func (v *validation) absent(d Definition) {
 	v.check(d.NATS == nil, "nats", missing)
-	v.check(d.Wait == nil, "wait", missing)
 	v.check(!d.Memoizable, "memoizable", missing)
 }
 

@@ -29,6 +29,16 @@ const (
 	SourceEngine Source = "engine"
 )
 
+// mailboxPrefix begins the ids of mailboxes, where messages meet who waits for them.
+const mailboxPrefix = "@mailbox."
+
+// Mailbox returns the id under which a mailbox has its commands and commits beside
+// the flows. No flow has such an id.
+func Mailbox(name string) string { return mailboxPrefix + name }
+
+// IsMailbox reports whether an id is that of a mailbox, and not of a flow.
+func IsMailbox(id string) bool { return strings.HasPrefix(id, mailboxPrefix) }
+
 // A Space is the names of one installation. Several share a NATS server by
 // namespaces; the zero Space has none.
 type Space struct {

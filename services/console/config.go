@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -16,6 +17,7 @@ import (
 type Config struct {
 	APIKeys               string `env:"API_KEYS" secret:"true" help:"who may use the control API: name:role:key,... with role read, operate or admin"`
 	PublicConsole         bool   `env:"PUBLIC_CONSOLE" envDefault:"false" help:"let a console without API keys listen on other than loopback"`
+	ConsoleBaseURL        string `env:"CONSOLE_BASE_URL" help:"absolute URL of the console in the links of approvals; by default the address that the reader came by"`
 	DataDir               string `env:"DATA_DIR" envDefault:"data" help:"folder of the index, which can be deleted at any time"`
 	AllowPrivateEndpoints bool   `env:"ALLOW_PRIVATE_ENDPOINTS" envDefault:"false" help:"ask health checks at private and loopback addresses too"`
 	// EndpointAllowHosts are the only hosts whose health checks are asked; empty
@@ -52,6 +54,9 @@ func (c Config) Validate() error {
 	if _, err := access.Parse(c.APIKeys); err != nil {
 		mistakes = append(mistakes, fmt.Errorf("API_KEYS: %w", err))
 	}
+	if err := checkBase(c.ConsoleBaseURL); err != nil {
+		mistakes = append(mistakes, err)
+	}
 	if c.DataDir == "" {
 		mistakes = append(mistakes, errors.New("DATA_DIR must name a folder"))
 	}
@@ -71,6 +76,18 @@ func (c Config) Validate() error {
 	within("MAX_INIT_VALUES", int64(c.MaxInit), 1, 100_000)
 	within("MAX_LABELS", int64(c.MaxLabels), 1, 1_000)
 	return errors.Join(mistakes...)
+}
+
+// checkBase says why a text is no base of URLs. It may be absent.
+func checkBase(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return errors.New("CONSOLE_BASE_URL must be an absolute http or https URL")
+	}
+	return nil
 }
 
 // CheckListen refuses an address that others can reach when there are no API

@@ -26,6 +26,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/endpoint"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
 	"github.com/sluiceflow/sluice/services/internal/journal"
+	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/run"
@@ -39,8 +40,11 @@ const planCache = 1024
 type Deps struct {
 	Bus      *bus.Bus
 	Registry *registry.Registry
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	// Links are the keys that sign the links of approvals. Without them there are
+	// no links.
+	Links   *keys.Keys
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Console is the control API and the index behind its list of flows.
@@ -50,6 +54,7 @@ type Console struct {
 	steps   *registry.Registry
 	log     *slog.Logger
 	keys    *access.Keys
+	links   *keys.Keys
 	journal *journal.Journal
 	plans   *plan.Cache
 	planner *planner
@@ -73,7 +78,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	keys, err := access.Parse(cfg.APIKeys)
+	apiKeys, err := access.Parse(cfg.APIKeys)
 	if err != nil {
 		return nil, fmt.Errorf("API_KEYS: %w", err)
 	}
@@ -95,7 +100,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	}
 	plans := plan.NewCache(planCache)
 	c := &Console{
-		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: keys,
+		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: apiKeys, links: d.Links,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
 		letters: dead.Open(d.Bus), scripts: script.NewPool(cfg.Scripts), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters,
 		started: time.Now().UTC(), indexErr: map[string]error{},

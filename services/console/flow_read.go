@@ -66,13 +66,15 @@ func (c *Console) getFlow(ec echo.Context) error {
 	case broken != "":
 		return answer(ec, http.StatusOK, c.brokenFlow(ec.Request().Context(), id, broken))
 	}
-	return answer(ec, http.StatusOK, c.show(state))
+	return answer(ec, http.StatusOK, c.show(ec, state))
 }
 
-// show is a flow's state with the progress that its workers told of.
-func (c *Console) show(state *flow.State) view.Flow {
+// show is a flow's state with the progress that its workers told of, and for who
+// may operate the links by which people answer what it asks.
+func (c *Console) show(ec echo.Context, state *flow.State) view.Flow {
 	shown := view.FlowOf(state)
 	c.addProgress(shown, state)
+	c.addLinks(ec, shown, state)
 	return shown
 }
 
@@ -135,11 +137,13 @@ func (c *Console) getEvents(ec echo.Context) error {
 		return unknownFlow(id)
 	}
 	list := []event.Event{}
+	links := c.linksOf(ec)
 	for _, stored := range history {
 		events, err := event.FromCommit(stored.Commit)
 		if err != nil {
 			return fmt.Errorf("history of flow %s: %w", id, err)
 		}
+		links.add(stored.Commit, events)
 		list = append(list, events...)
 	}
 	return answer(ec, http.StatusOK, struct {

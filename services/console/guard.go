@@ -18,6 +18,9 @@ import (
 // callerKey is where a request's key name is kept.
 const callerKey = "console.caller"
 
+// roleKey is where its role is kept.
+const roleKey = "console.role"
+
 // measured counts the requests of a route.
 func (c *Console) measured(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(ec echo.Context) error {
@@ -73,9 +76,17 @@ func (c *Console) allow(role access.Role) echo.MiddlewareFunc {
 				return problem(http.StatusForbidden, "forbidden", fmt.Sprintf("this takes the role %s, and the key %q has %s", role, name, has))
 			}
 			ec.Set(callerKey, name)
+			ec.Set(roleKey, has)
 			return next(ec)
 		}
 	}
+}
+
+// mayOperate reports whether a request came with a key that may do more than look.
+// Without keys everybody may.
+func (c *Console) mayOperate(ec echo.Context) bool {
+	has, ok := ec.Get(roleKey).(access.Role)
+	return !c.keys.Any() || ok && has >= access.Operate
 }
 
 func bearer(r *http.Request) string {

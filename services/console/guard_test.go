@@ -88,13 +88,13 @@ func TestConfig(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Error(err)
 	}
-	wrong := console.Config{APIKeys: "x", RetryMaxRetries: -2, RetryBackoffMS: 10, RetryMaxBackoffMS: 5, RetryBackoffType: "cubic"}
+	wrong := console.Config{APIKeys: "x", RetryMaxRetries: -2, RetryBackoffMS: 10, RetryMaxBackoffMS: 5, RetryBackoffType: "cubic", ConsoleBaseURL: "console:8081"}
 	err := wrong.Validate()
 	if err == nil {
 		t.Fatal("was accepted")
 	}
 	for _, name := range []string{
-		"API_KEYS", "DATA_DIR", "RETRY_MAX_RETRIES", "RETRY_MAX_BACKOFF_MS", "RETRY_BACKOFF_TYPE", "STEP_TIMEOUT_MS",
+		"API_KEYS", "CONSOLE_BASE_URL", "DATA_DIR", "RETRY_MAX_RETRIES", "RETRY_MAX_BACKOFF_MS", "RETRY_BACKOFF_TYPE", "STEP_TIMEOUT_MS",
 		"ATTEMPT_TIMEOUT_MS", "MAX_GOALS", "MAX_INIT_VALUES", "MAX_LABELS",
 	} {
 		if !strings.Contains(err.Error(), name) {

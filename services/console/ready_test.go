@@ -60,4 +60,11 @@ func TestAFullStreamIsNamed(t *testing.T) {
 		status, body := ready()
 		return status == http.StatusOK && strings.Contains(body, `"space":"degraded: `) && strings.Contains(body, b.Commands(0))
 	})
+	c.Routes(e)
+	rec, message := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/engine/message", strings.NewReader(`{"name":"paid","key":1}`))
+	message.Host = "localhost"
+	message.Header.Set("Content-Type", "application/json")
+	if e.ServeHTTP(rec, message); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("a message into a full stream: %d %s", rec.Code, rec.Body)
+	}
 }

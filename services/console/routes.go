@@ -13,6 +13,9 @@ import (
 // deleting histories and dead letters admin.
 func (c *Console) Routes(e *echo.Echo) {
 	e.GET("/", page)
+	for method, handle := range map[string]echo.HandlerFunc{http.MethodGet: c.showApproval, http.MethodPost: c.takeApproval} {
+		e.Add(method, approvalPath+"/:id/:step/:answer/:place/:token", handle, c.measured, explained, c.sameOrigin)
+	}
 	for _, r := range c.routes() {
 		// A group's middleware would also answer for wrong methods, as if the
 		// path were unknown.
@@ -53,7 +56,11 @@ func (c *Console) routes() []route {
 		{post, "/flow/:id/step/:step/skip", access.Operate, c.skipStep},
 		{post, "/flow/:id/step/:step/complete", access.Operate, c.completeStep},
 		{post, "/flow/:id/step/:step/fail", access.Operate, c.failStep},
+		{post, "/flow/:id/step/:step/approve", access.Operate, c.approveStep},
+		{post, "/flow/:id/step/:step/reject", access.Operate, c.rejectStep},
 		{del, "/flow/:id", access.Admin, c.deleteFlow},
+
+		{post, "/message", access.Operate, c.postMessage},
 
 		{get, "/dead", access.Read, c.listLetters},
 		{get, "/dead/:id", access.Read, c.getLetter},
@@ -67,7 +74,6 @@ func absentRoutes() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	var list []route
 	for _, r := range []struct{ what, method, path string }{
-		{"message", post, "/message"},
 		{"schedule", get, "/schedule"},
 		{"schedule", get, "/schedule/:id"},
 		{"schedule", put, "/schedule/:id"},

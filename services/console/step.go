@@ -90,10 +90,14 @@ func (c *Console) definition(ec echo.Context) (step.Definition, error) {
 // line and the reason.
 func (c *Console) compiles(ctx context.Context, d step.Definition) error {
 	var mistakes step.FieldErrors
+	var key *step.Script
+	if d.Wait != nil && d.Wait.Message != nil {
+		key = d.Wait.Message.Key
+	}
 	for _, s := range []struct {
 		field string
 		text  *step.Script
-	}{{"script", d.Script}, {"predicate", d.Predicate}} {
+	}{{"script", d.Script}, {"predicate", d.Predicate}, {"wait.message.key", key}} {
 		if s.text == nil {
 			continue
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/fault"
 	"github.com/sluiceflow/sluice/services/internal/flow"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
+	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
@@ -100,7 +101,11 @@ func siteOn(t *testing.T, cfg console.Config, b *bus.Bus) *site {
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	c, err := console.New(t.Context(), cfg, console.Deps{Bus: b, Registry: reg, Log: log, Metrics: metrics})
+	links, err := keys.OpenLinks(t.Context(), b, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := console.New(t.Context(), cfg, console.Deps{Bus: b, Registry: reg, Links: links, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func (c *Console) stateOfStarted(ec echo.Context, w *waiters.Waiter, id string, 
 	case broken != "":
 		return c.brokenFlow(ctx, id, broken)
 	}
-	return c.show(state)
+	return c.show(ec, state)
 }
 
 // brokenFlow is what can be said of a flow whose history is broken.

@@ -296,13 +296,14 @@ func (s *secured) everythingElseIsRefused() {
 		"sluice.cmd.engine.1.f", "$SYS.REQ.SERVER.PING",
 	}
 	readKeys := []string{"$JS.API.DIRECT.GET.KV_sluice_keys.$KV.sluice_keys.ring", "$JS.API.STREAM.MSG.GET.KV_sluice_keys", "$JS.API.CONSUMER.CREATE.KV_sluice_keys.mine"}
+	readLinks := []string{"$JS.API.DIRECT.GET.KV_sluice_links.$KV.sluice_links.ring", "$JS.API.CONSUMER.CREATE.KV_sluice_links.mine", "$KV.sluice_links.ring"}
 	readSteps := []string{"$JS.API.DIRECT.GET.KV_sluice_steps", "$JS.API.CONSUMER.CREATE.KV_sluice_steps.mine"}
 	for user, lists := range map[string][][]string{
-		"gateway":    {readFlows, change, readSteps, {"sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "sluice.invoke.http.s.1.f", "sluice.dead.x.y", "sluice.redrive", "_INBOX.console.x"}},
-		"dispatcher": {readFlows, change, readKeys, {"sluice.cmd.api.1.f", "sluice.cmd.hook.1.f", "sluice.invoke.http.s.1.f", "$KV.sluice_steps.s"}},
+		"gateway":    {readFlows, change, readSteps, readLinks, {"sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "sluice.invoke.http.s.1.f", "sluice.dead.x.y", "sluice.redrive", "_INBOX.console.x"}},
+		"dispatcher": {readFlows, change, readKeys, readLinks, {"sluice.cmd.api.1.f", "sluice.cmd.hook.1.f", "sluice.invoke.http.s.1.f", "$KV.sluice_steps.s"}},
 		"console":    {change, readKeys, {"sluice.cmd.hook.1.f", "sluice.cmd.report.1.f", "$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed"}},
 		"engine":     {{"$KV.sluice_steps.s", "$JS.API.STREAM.MSG.DELETE.FLOWS_0", "$JS.API.STREAM.DELETE.FLOWS_0", "$JS.API.STREAM.PURGE.KV_sluice_steps"}},
-		"events": {change, readKeys, readSteps, {
+		"events": {change, readKeys, readSteps, readLinks, {
 			"sluice.cmd.hook.1.f", "sluice.cmd.api.1.f", "$JS.API.STREAM.INFO.COMMANDS_0", "$JS.API.CONSUMER.CREATE.COMMANDS_0.mine",
 			"$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed", "$JS.API.CONSUMER.CREATE.FLOWS_0.retention-completed.sluice.flow.completed.>",
 		}},

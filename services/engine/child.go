@@ -50,6 +50,10 @@ func (p *partition) emitCommands(ctx context.Context, j *job, commands []*sluice
 		if err != nil {
 			return err
 		}
+		if ofMailbox(cmd) {
+			j.emit.pending = append(j.emit.pending, future)
+			continue
+		}
 		j.emit.commands = append(j.emit.commands, told{cmd, future})
 	}
 	return nil

@@ -71,14 +71,15 @@ func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 	case *sluicev1.Command_StartFlow:
 		return src == subject.SourceAPI && k.StartFlow.GetParent() == nil || src == subject.SourceEngine && k.StartFlow.GetParent() != nil
 	case *sluicev1.Command_CancelFlow, *sluicev1.Command_PauseFlow, *sluicev1.Command_ResumeFlow,
-		*sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
+		*sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep, *sluicev1.Command_DecideApproval,
+		*sluicev1.Command_PostMessage:
 		return src == subject.SourceAPI
 	case *sluicev1.Command_CompleteWork:
 		return src == subject.SourceHook
 	case *sluicev1.Command_ReportCall:
 		return src == subject.SourceReport
 	case *sluicev1.Command_Wake, *sluicev1.Command_ScriptResult, *sluicev1.Command_ChildEnded, *sluicev1.Command_CancelChild,
-		*sluicev1.Command_ParentHeard:
+		*sluicev1.Command_ParentHeard, *sluicev1.Command_AwaitMessage, *sluicev1.Command_EndWait, *sluicev1.Command_DeliverMessage:
 		return src == subject.SourceEngine
 	case *sluicev1.Command_RetireFlow:
 		return src == subject.SourceEngine || src == subject.SourceAPI

@@ -28,6 +28,7 @@ type emission struct {
 	timerAt  int64
 	retired  bool
 	retireTo uint64
+	trimTo   uint64 // up to where the history is not needed any more; 0 for nothing
 }
 
 // startEffects publishes what follows from the job's commit, and once more what
@@ -46,6 +47,11 @@ func (p *partition) startEffects(ctx context.Context, j *job) error {
 	}
 	if err := p.emitRepeats(ctx, j); err != nil {
 		return err
+	}
+	for _, c := range j.folding {
+		if err := p.emitCommands(ctx, j, c.verdict.Answer); err != nil {
+			return err
+		}
 	}
 	return p.startTimer(ctx, j)
 }
@@ -95,6 +101,9 @@ func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, 
 	}
 	if err := p.emitCommands(ctx, j, fx.Commands); err != nil {
 		return err
+	}
+	if fx.Trim {
+		j.emit.trimTo = sequence - 1
 	}
 	p.e.mark(fx.Marks, sequence)
 	if fx.Retired {
@@ -235,8 +244,11 @@ func (p *partition) awaitEffects(ctx context.Context, j *job) {
 	if j.err = p.awaitCommands(ctx, j); j.err != nil {
 		return
 	}
-	if j.emit.retired {
+	switch {
+	case j.emit.retired:
 		j.err = p.e.purge(ctx, j.flowID, j.emit.retireTo)
+	case j.emit.trimTo != 0:
+		p.trim(ctx, j)
 	}
 }
 

@@ -161,6 +161,11 @@ type Command struct {
 	//	*Command_ResumeFlow
 	//	*Command_RetryFlow
 	//	*Command_OverrideStep
+	//	*Command_DecideApproval
+	//	*Command_AwaitMessage
+	//	*Command_PostMessage
+	//	*Command_EndWait
+	//	*Command_DeliverMessage
 	//	*Command_ChildEnded
 	//	*Command_CancelChild
 	//	*Command_ParentHeard
@@ -304,6 +309,51 @@ func (x *Command) GetOverrideStep() *OverrideStep {
 	return nil
 }
 
+func (x *Command) GetDecideApproval() *DecideApproval {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DecideApproval); ok {
+			return x.DecideApproval
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAwaitMessage() *AwaitMessage {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AwaitMessage); ok {
+			return x.AwaitMessage
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPostMessage() *PostMessage {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PostMessage); ok {
+			return x.PostMessage
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEndWait() *EndWait {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_EndWait); ok {
+			return x.EndWait
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeliverMessage() *DeliverMessage {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DeliverMessage); ok {
+			return x.DeliverMessage
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetChildEnded() *ChildEnded {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_ChildEnded); ok {
@@ -394,6 +444,31 @@ type Command_OverrideStep struct {
 	OverrideStep *OverrideStep `protobuf:"bytes,19,opt,name=override_step,json=overrideStep,proto3,oneof"`
 }
 
+type Command_DecideApproval struct {
+	// Source api.
+	DecideApproval *DecideApproval `protobuf:"bytes,20,opt,name=decide_approval,json=decideApproval,proto3,oneof"`
+}
+
+type Command_AwaitMessage struct {
+	// Source engine, to a mailbox: a work item waits for a message.
+	AwaitMessage *AwaitMessage `protobuf:"bytes,21,opt,name=await_message,json=awaitMessage,proto3,oneof"`
+}
+
+type Command_PostMessage struct {
+	// Source api, to a mailbox.
+	PostMessage *PostMessage `protobuf:"bytes,22,opt,name=post_message,json=postMessage,proto3,oneof"`
+}
+
+type Command_EndWait struct {
+	// Source engine, to a mailbox: a work item waits no more.
+	EndWait *EndWait `protobuf:"bytes,23,opt,name=end_wait,json=endWait,proto3,oneof"`
+}
+
+type Command_DeliverMessage struct {
+	// Source engine, to a flow: its mailbox has a message for it.
+	DeliverMessage *DeliverMessage `protobuf:"bytes,24,opt,name=deliver_message,json=deliverMessage,proto3,oneof"`
+}
+
 type Command_ChildEnded struct {
 	// Source engine: a child flow ended.
 	ChildEnded *ChildEnded `protobuf:"bytes,25,opt,name=child_ended,json=childEnded,proto3,oneof"`
@@ -433,6 +508,16 @@ func (*Command_ResumeFlow) isCommand_Kind() {}
 func (*Command_RetryFlow) isCommand_Kind() {}
 
 func (*Command_OverrideStep) isCommand_Kind() {}
+
+func (*Command_DecideApproval) isCommand_Kind() {}
+
+func (*Command_AwaitMessage) isCommand_Kind() {}
+
+func (*Command_PostMessage) isCommand_Kind() {}
+
+func (*Command_EndWait) isCommand_Kind() {}
+
+func (*Command_DeliverMessage) isCommand_Kind() {}
 
 func (*Command_ChildEnded) isCommand_Kind() {}
 
@@ -1556,6 +1641,432 @@ func (x *OverrideStep) GetBy() string {
 	return ""
 }
 
+// DecideApproval is what one person says of what a work item waits for. The attempt does not count.
+type DecideApproval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Work  *WorkRef               `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	// False rejects, which ends the wait.
+	Approved bool `protobuf:"varint,2,opt,name=approved,proto3" json:"approved,omitempty"`
+	// Who says it, as far as that tells people apart: each one counts once.
+	Voter string `protobuf:"bytes,3,opt,name=voter,proto3" json:"voter,omitempty"`
+	// The person's name.
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Comment       string `protobuf:"bytes,5,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideApproval) Reset() {
+	*x = DecideApproval{}
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideApproval) ProtoMessage() {}
+
+func (x *DecideApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideApproval.ProtoReflect.Descriptor instead.
+func (*DecideApproval) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *DecideApproval) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *DecideApproval) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+func (x *DecideApproval) GetVoter() string {
+	if x != nil {
+		return x.Voter
+	}
+	return ""
+}
+
+func (x *DecideApproval) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *DecideApproval) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// AwaitMessage says that a work item waits for a message. The command's flow_id is the mailbox's.
+type AwaitMessage struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	WaiterFlowId string                 `protobuf:"bytes,1,opt,name=waiter_flow_id,json=waiterFlowId,proto3" json:"waiter_flow_id,omitempty"`
+	Work         *WorkRef               `protobuf:"bytes,2,opt,name=work,proto3" json:"work,omitempty"`
+	// What the mailbox is of: a name, and a key as JSON.
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Key           []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitMessage) Reset() {
+	*x = AwaitMessage{}
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitMessage) ProtoMessage() {}
+
+func (x *AwaitMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitMessage.ProtoReflect.Descriptor instead.
+func (*AwaitMessage) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AwaitMessage) GetWaiterFlowId() string {
+	if x != nil {
+		return x.WaiterFlowId
+	}
+	return ""
+}
+
+func (x *AwaitMessage) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *AwaitMessage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AwaitMessage) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// PostMessage gives a message to the first work item that waits for it, or keeps it. The command's flow_id is the mailbox's.
+type PostMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// JSON.
+	Key []byte `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Name to JSON value.
+	Outputs map[string][]byte `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// By which the same message is known for one; may be empty.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// Milliseconds that the message, and its id, are kept.
+	TtlMs         int64 `protobuf:"varint,5,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PostMessage) Reset() {
+	*x = PostMessage{}
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PostMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PostMessage) ProtoMessage() {}
+
+func (x *PostMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PostMessage.ProtoReflect.Descriptor instead.
+func (*PostMessage) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PostMessage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PostMessage) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PostMessage) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *PostMessage) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PostMessage) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+// MessageRef names a message of a mailbox.
+type MessageRef struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The mailbox's random number: one that is made again shares nothing with its predecessor.
+	Run uint64 `protobuf:"fixed64,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Counts from 1.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageRef) Reset() {
+	*x = MessageRef{}
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageRef) ProtoMessage() {}
+
+func (x *MessageRef) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageRef.ProtoReflect.Descriptor instead.
+func (*MessageRef) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MessageRef) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *MessageRef) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+// EndWait says that a work item waits no more for a message. The command's flow_id is the mailbox's.
+type EndWait struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	WaiterFlowId string                 `protobuf:"bytes,1,opt,name=waiter_flow_id,json=waiterFlowId,proto3" json:"waiter_flow_id,omitempty"`
+	Work         *WorkRef               `protobuf:"bytes,2,opt,name=work,proto3" json:"work,omitempty"`
+	// The message that it took; absent when it took none: then the mailbox may give it to another.
+	Taken         *MessageRef `protobuf:"bytes,3,opt,name=taken,proto3" json:"taken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndWait) Reset() {
+	*x = EndWait{}
+	mi := &file_sluice_v1_command_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndWait) ProtoMessage() {}
+
+func (x *EndWait) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndWait.ProtoReflect.Descriptor instead.
+func (*EndWait) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *EndWait) GetWaiterFlowId() string {
+	if x != nil {
+		return x.WaiterFlowId
+	}
+	return ""
+}
+
+func (x *EndWait) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *EndWait) GetTaken() *MessageRef {
+	if x != nil {
+		return x.Taken
+	}
+	return nil
+}
+
+// DeliverMessage gives a message to a work item, until the mailbox hears that it waits no more. One without a message asks whether it waits.
+type DeliverMessage struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Work      *WorkRef               `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	Mailbox   string                 `protobuf:"bytes,2,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Message   *MessageRef            `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	MessageId string                 `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Name to JSON value.
+	Outputs       map[string][]byte `protobuf:"bytes,5,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverMessage) Reset() {
+	*x = DeliverMessage{}
+	mi := &file_sluice_v1_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverMessage) ProtoMessage() {}
+
+func (x *DeliverMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverMessage.ProtoReflect.Descriptor instead.
+func (*DeliverMessage) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DeliverMessage) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *DeliverMessage) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *DeliverMessage) GetMessage() *MessageRef {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *DeliverMessage) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *DeliverMessage) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
 // ChildEnded tells a flow that a child of it ended. At least once, until the parent says that it has heard of it.
 type ChildEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1570,7 +2081,7 @@ type ChildEnded struct {
 
 func (x *ChildEnded) Reset() {
 	*x = ChildEnded{}
-	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	mi := &file_sluice_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2093,7 @@ func (x *ChildEnded) String() string {
 func (*ChildEnded) ProtoMessage() {}
 
 func (x *ChildEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	mi := &file_sluice_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2106,7 @@ func (x *ChildEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildEnded.ProtoReflect.Descriptor instead.
 func (*ChildEnded) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChildEnded) GetWork() *WorkRef {
@@ -1634,7 +2145,7 @@ type CancelChild struct {
 
 func (x *CancelChild) Reset() {
 	*x = CancelChild{}
-	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	mi := &file_sluice_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +2157,7 @@ func (x *CancelChild) String() string {
 func (*CancelChild) ProtoMessage() {}
 
 func (x *CancelChild) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	mi := &file_sluice_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +2170,7 @@ func (x *CancelChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelChild.ProtoReflect.Descriptor instead.
 func (*CancelChild) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelChild) GetParentFlowId() string {
@@ -1707,7 +2218,7 @@ type ParentHeard struct {
 
 func (x *ParentHeard) Reset() {
 	*x = ParentHeard{}
-	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	mi := &file_sluice_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +2230,7 @@ func (x *ParentHeard) String() string {
 func (*ParentHeard) ProtoMessage() {}
 
 func (x *ParentHeard) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	mi := &file_sluice_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +2243,7 @@ func (x *ParentHeard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentHeard.ProtoReflect.Descriptor instead.
 func (*ParentHeard) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ParentHeard) GetWork() *WorkRef {
@@ -1756,7 +2267,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	mi := &file_sluice_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +2279,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	mi := &file_sluice_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +2292,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -1809,7 +2320,7 @@ var File_sluice_v1_command_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xe4\x06\n" +
+	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\x98\t\n" +
 	"\aCommand\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x125\n" +
 	"\n" +
@@ -1829,13 +2340,18 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"resumeFlow\x125\n" +
 	"\n" +
 	"retry_flow\x18\x12 \x01(\v2\x14.sluice.v1.RetryFlowH\x00R\tretryFlow\x12>\n" +
-	"\roverride_step\x18\x13 \x01(\v2\x17.sluice.v1.OverrideStepH\x00R\foverrideStep\x128\n" +
+	"\roverride_step\x18\x13 \x01(\v2\x17.sluice.v1.OverrideStepH\x00R\foverrideStep\x12D\n" +
+	"\x0fdecide_approval\x18\x14 \x01(\v2\x19.sluice.v1.DecideApprovalH\x00R\x0edecideApproval\x12>\n" +
+	"\rawait_message\x18\x15 \x01(\v2\x17.sluice.v1.AwaitMessageH\x00R\fawaitMessage\x12;\n" +
+	"\fpost_message\x18\x16 \x01(\v2\x16.sluice.v1.PostMessageH\x00R\vpostMessage\x12/\n" +
+	"\bend_wait\x18\x17 \x01(\v2\x12.sluice.v1.EndWaitH\x00R\aendWait\x12D\n" +
+	"\x0fdeliver_message\x18\x18 \x01(\v2\x19.sluice.v1.DeliverMessageH\x00R\x0edeliverMessage\x128\n" +
 	"\vchild_ended\x18\x19 \x01(\v2\x15.sluice.v1.ChildEndedH\x00R\n" +
 	"childEnded\x12;\n" +
 	"\fcancel_child\x18\x1a \x01(\v2\x16.sluice.v1.CancelChildH\x00R\vcancelChild\x12;\n" +
 	"\fparent_heard\x18\x1b \x01(\v2\x16.sluice.v1.ParentHeardH\x00R\vparentHeard\x12>\n" +
 	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x14\x10\x19J\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\x93\x04\n" +
+	"\x04kindJ\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\x93\x04\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -1939,7 +2455,45 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01B\a\n" +
-	"\x05_item\"\x86\x01\n" +
+	"\x05_item\"\x94\x01\n" +
+	"\x0eDecideApproval\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x1a\n" +
+	"\bapproved\x18\x02 \x01(\bR\bapproved\x12\x14\n" +
+	"\x05voter\x18\x03 \x01(\tR\x05voter\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x18\n" +
+	"\acomment\x18\x05 \x01(\tR\acomment\"\x82\x01\n" +
+	"\fAwaitMessage\x12$\n" +
+	"\x0ewaiter_flow_id\x18\x01 \x01(\tR\fwaiterFlowId\x12&\n" +
+	"\x04work\x18\x02 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"\xd5\x01\n" +
+	"\vPostMessage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12=\n" +
+	"\aoutputs\x18\x03 \x03(\v2#.sluice.v1.PostMessage.OutputsEntryR\aoutputs\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x15\n" +
+	"\x06ttl_ms\x18\x05 \x01(\x03R\x05ttlMs\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"6\n" +
+	"\n" +
+	"MessageRef\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x06R\x03run\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x84\x01\n" +
+	"\aEndWait\x12$\n" +
+	"\x0ewaiter_flow_id\x18\x01 \x01(\tR\fwaiterFlowId\x12&\n" +
+	"\x04work\x18\x02 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12+\n" +
+	"\x05taken\x18\x03 \x01(\v2\x15.sluice.v1.MessageRefR\x05taken\"\xa0\x02\n" +
+	"\x0eDeliverMessage\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x18\n" +
+	"\amailbox\x18\x02 \x01(\tR\amailbox\x12/\n" +
+	"\amessage\x18\x03 \x01(\v2\x15.sluice.v1.MessageRefR\amessage\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\x12@\n" +
+	"\aoutputs\x18\x05 \x03(\v2&.sluice.v1.DeliverMessage.OutputsEntryR\aoutputs\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x86\x01\n" +
 	"\n" +
 	"ChildEnded\x12&\n" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\"\n" +
@@ -1988,36 +2542,44 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_sluice_v1_command_proto_goTypes = []any{
-	(OverrideAction)(0),   // 0: sluice.v1.OverrideAction
-	(ReplyCode)(0),        // 1: sluice.v1.ReplyCode
-	(*Command)(nil),       // 2: sluice.v1.Command
-	(*StartFlow)(nil),     // 3: sluice.v1.StartFlow
-	(*WorkRef)(nil),       // 4: sluice.v1.WorkRef
-	(*ParentLink)(nil),    // 5: sluice.v1.ParentLink
-	(*Outcome)(nil),       // 6: sluice.v1.Outcome
-	(*CompleteWork)(nil),  // 7: sluice.v1.CompleteWork
-	(*ReportCall)(nil),    // 8: sluice.v1.ReportCall
-	(*ScriptResult)(nil),  // 9: sluice.v1.ScriptResult
-	(*CancelFlow)(nil),    // 10: sluice.v1.CancelFlow
-	(*Wake)(nil),          // 11: sluice.v1.Wake
-	(*Heard)(nil),         // 12: sluice.v1.Heard
-	(*LastHeartbeat)(nil), // 13: sluice.v1.LastHeartbeat
-	(*RetireFlow)(nil),    // 14: sluice.v1.RetireFlow
-	(*PauseFlow)(nil),     // 15: sluice.v1.PauseFlow
-	(*ResumeFlow)(nil),    // 16: sluice.v1.ResumeFlow
-	(*RetryFlow)(nil),     // 17: sluice.v1.RetryFlow
-	(*OverrideStep)(nil),  // 18: sluice.v1.OverrideStep
-	(*ChildEnded)(nil),    // 19: sluice.v1.ChildEnded
-	(*CancelChild)(nil),   // 20: sluice.v1.CancelChild
-	(*ParentHeard)(nil),   // 21: sluice.v1.ParentHeard
-	(*Reply)(nil),         // 22: sluice.v1.Reply
-	nil,                   // 23: sluice.v1.StartFlow.InitEntry
-	nil,                   // 24: sluice.v1.StartFlow.LabelsEntry
-	nil,                   // 25: sluice.v1.Outcome.OutputsEntry
-	nil,                   // 26: sluice.v1.OverrideStep.OutputsEntry
-	nil,                   // 27: sluice.v1.CancelChild.LabelsEntry
+	(OverrideAction)(0),    // 0: sluice.v1.OverrideAction
+	(ReplyCode)(0),         // 1: sluice.v1.ReplyCode
+	(*Command)(nil),        // 2: sluice.v1.Command
+	(*StartFlow)(nil),      // 3: sluice.v1.StartFlow
+	(*WorkRef)(nil),        // 4: sluice.v1.WorkRef
+	(*ParentLink)(nil),     // 5: sluice.v1.ParentLink
+	(*Outcome)(nil),        // 6: sluice.v1.Outcome
+	(*CompleteWork)(nil),   // 7: sluice.v1.CompleteWork
+	(*ReportCall)(nil),     // 8: sluice.v1.ReportCall
+	(*ScriptResult)(nil),   // 9: sluice.v1.ScriptResult
+	(*CancelFlow)(nil),     // 10: sluice.v1.CancelFlow
+	(*Wake)(nil),           // 11: sluice.v1.Wake
+	(*Heard)(nil),          // 12: sluice.v1.Heard
+	(*LastHeartbeat)(nil),  // 13: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),     // 14: sluice.v1.RetireFlow
+	(*PauseFlow)(nil),      // 15: sluice.v1.PauseFlow
+	(*ResumeFlow)(nil),     // 16: sluice.v1.ResumeFlow
+	(*RetryFlow)(nil),      // 17: sluice.v1.RetryFlow
+	(*OverrideStep)(nil),   // 18: sluice.v1.OverrideStep
+	(*DecideApproval)(nil), // 19: sluice.v1.DecideApproval
+	(*AwaitMessage)(nil),   // 20: sluice.v1.AwaitMessage
+	(*PostMessage)(nil),    // 21: sluice.v1.PostMessage
+	(*MessageRef)(nil),     // 22: sluice.v1.MessageRef
+	(*EndWait)(nil),        // 23: sluice.v1.EndWait
+	(*DeliverMessage)(nil), // 24: sluice.v1.DeliverMessage
+	(*ChildEnded)(nil),     // 25: sluice.v1.ChildEnded
+	(*CancelChild)(nil),    // 26: sluice.v1.CancelChild
+	(*ParentHeard)(nil),    // 27: sluice.v1.ParentHeard
+	(*Reply)(nil),          // 28: sluice.v1.Reply
+	nil,                    // 29: sluice.v1.StartFlow.InitEntry
+	nil,                    // 30: sluice.v1.StartFlow.LabelsEntry
+	nil,                    // 31: sluice.v1.Outcome.OutputsEntry
+	nil,                    // 32: sluice.v1.OverrideStep.OutputsEntry
+	nil,                    // 33: sluice.v1.PostMessage.OutputsEntry
+	nil,                    // 34: sluice.v1.DeliverMessage.OutputsEntry
+	nil,                    // 35: sluice.v1.CancelChild.LabelsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
@@ -2030,37 +2592,50 @@ var file_sluice_v1_command_proto_depIdxs = []int32{
 	16, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
 	17, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
 	18, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
-	19, // 10: sluice.v1.Command.child_ended:type_name -> sluice.v1.ChildEnded
-	20, // 11: sluice.v1.Command.cancel_child:type_name -> sluice.v1.CancelChild
-	21, // 12: sluice.v1.Command.parent_heard:type_name -> sluice.v1.ParentHeard
-	9,  // 13: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
-	23, // 14: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	24, // 15: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	5,  // 16: sluice.v1.StartFlow.parent:type_name -> sluice.v1.ParentLink
-	4,  // 17: sluice.v1.ParentLink.work:type_name -> sluice.v1.WorkRef
-	25, // 18: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
-	4,  // 19: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
-	6,  // 20: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
-	4,  // 21: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
-	6,  // 22: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	4,  // 23: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
-	6,  // 24: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
-	12, // 25: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
-	13, // 26: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
-	4,  // 27: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
-	0,  // 28: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
-	26, // 29: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
-	4,  // 30: sluice.v1.ChildEnded.work:type_name -> sluice.v1.WorkRef
-	6,  // 31: sluice.v1.ChildEnded.outcome:type_name -> sluice.v1.Outcome
-	5,  // 32: sluice.v1.CancelChild.parent:type_name -> sluice.v1.ParentLink
-	27, // 33: sluice.v1.CancelChild.labels:type_name -> sluice.v1.CancelChild.LabelsEntry
-	4,  // 34: sluice.v1.ParentHeard.work:type_name -> sluice.v1.WorkRef
-	1,  // 35: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	19, // 10: sluice.v1.Command.decide_approval:type_name -> sluice.v1.DecideApproval
+	20, // 11: sluice.v1.Command.await_message:type_name -> sluice.v1.AwaitMessage
+	21, // 12: sluice.v1.Command.post_message:type_name -> sluice.v1.PostMessage
+	23, // 13: sluice.v1.Command.end_wait:type_name -> sluice.v1.EndWait
+	24, // 14: sluice.v1.Command.deliver_message:type_name -> sluice.v1.DeliverMessage
+	25, // 15: sluice.v1.Command.child_ended:type_name -> sluice.v1.ChildEnded
+	26, // 16: sluice.v1.Command.cancel_child:type_name -> sluice.v1.CancelChild
+	27, // 17: sluice.v1.Command.parent_heard:type_name -> sluice.v1.ParentHeard
+	9,  // 18: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
+	29, // 19: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	30, // 20: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	5,  // 21: sluice.v1.StartFlow.parent:type_name -> sluice.v1.ParentLink
+	4,  // 22: sluice.v1.ParentLink.work:type_name -> sluice.v1.WorkRef
+	31, // 23: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	4,  // 24: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
+	6,  // 25: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
+	4,  // 26: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
+	6,  // 27: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
+	4,  // 28: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
+	6,  // 29: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
+	12, // 30: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	13, // 31: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	4,  // 32: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 33: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
+	32, // 34: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
+	4,  // 35: sluice.v1.DecideApproval.work:type_name -> sluice.v1.WorkRef
+	4,  // 36: sluice.v1.AwaitMessage.work:type_name -> sluice.v1.WorkRef
+	33, // 37: sluice.v1.PostMessage.outputs:type_name -> sluice.v1.PostMessage.OutputsEntry
+	4,  // 38: sluice.v1.EndWait.work:type_name -> sluice.v1.WorkRef
+	22, // 39: sluice.v1.EndWait.taken:type_name -> sluice.v1.MessageRef
+	4,  // 40: sluice.v1.DeliverMessage.work:type_name -> sluice.v1.WorkRef
+	22, // 41: sluice.v1.DeliverMessage.message:type_name -> sluice.v1.MessageRef
+	34, // 42: sluice.v1.DeliverMessage.outputs:type_name -> sluice.v1.DeliverMessage.OutputsEntry
+	4,  // 43: sluice.v1.ChildEnded.work:type_name -> sluice.v1.WorkRef
+	6,  // 44: sluice.v1.ChildEnded.outcome:type_name -> sluice.v1.Outcome
+	5,  // 45: sluice.v1.CancelChild.parent:type_name -> sluice.v1.ParentLink
+	35, // 46: sluice.v1.CancelChild.labels:type_name -> sluice.v1.CancelChild.LabelsEntry
+	4,  // 47: sluice.v1.ParentHeard.work:type_name -> sluice.v1.WorkRef
+	1,  // 48: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -2079,6 +2654,11 @@ func file_sluice_v1_command_proto_init() {
 		(*Command_ResumeFlow)(nil),
 		(*Command_RetryFlow)(nil),
 		(*Command_OverrideStep)(nil),
+		(*Command_DecideApproval)(nil),
+		(*Command_AwaitMessage)(nil),
+		(*Command_PostMessage)(nil),
+		(*Command_EndWait)(nil),
+		(*Command_DeliverMessage)(nil),
 		(*Command_ChildEnded)(nil),
 		(*Command_CancelChild)(nil),
 		(*Command_ParentHeard)(nil),
@@ -2091,7 +2671,7 @@ func file_sluice_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -62,6 +62,15 @@ type Event struct {
 	//	*Event_WorkCompensating
 	//	*Event_WorkCompensated
 	//	*Event_CompensationFailed
+	//	*Event_ApprovalGiven
+	//	*Event_WaitKeyed
+	//	*Event_MessageTaken
+	//	*Event_MailboxOpened
+	//	*Event_WaiterAdded
+	//	*Event_MessageKept
+	//	*Event_MessageMatched
+	//	*Event_WaiterGone
+	//	*Event_MessageExpired
 	//	*Event_ParentTold
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -374,6 +383,87 @@ func (x *Event) GetCompensationFailed() *CompensationFailed {
 	return nil
 }
 
+func (x *Event) GetApprovalGiven() *ApprovalGiven {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_ApprovalGiven); ok {
+			return x.ApprovalGiven
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWaitKeyed() *WaitKeyed {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_WaitKeyed); ok {
+			return x.WaitKeyed
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageTaken() *MessageTaken {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_MessageTaken); ok {
+			return x.MessageTaken
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMailboxOpened() *MailboxOpened {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_MailboxOpened); ok {
+			return x.MailboxOpened
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWaiterAdded() *WaiterAdded {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_WaiterAdded); ok {
+			return x.WaiterAdded
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageKept() *MessageKept {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_MessageKept); ok {
+			return x.MessageKept
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageMatched() *MessageMatched {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_MessageMatched); ok {
+			return x.MessageMatched
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetWaiterGone() *WaiterGone {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_WaiterGone); ok {
+			return x.WaiterGone
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetMessageExpired() *MessageExpired {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_MessageExpired); ok {
+			return x.MessageExpired
+		}
+	}
+	return nil
+}
+
 func (x *Event) GetParentTold() *ParentTold {
 	if x != nil {
 		if x, ok := x.Kind.(*Event_ParentTold); ok {
@@ -491,6 +581,43 @@ type Event_CompensationFailed struct {
 	CompensationFailed *CompensationFailed `protobuf:"bytes,39,opt,name=compensation_failed,json=compensationFailed,proto3,oneof"`
 }
 
+type Event_ApprovalGiven struct {
+	ApprovalGiven *ApprovalGiven `protobuf:"bytes,40,opt,name=approval_given,json=approvalGiven,proto3,oneof"`
+}
+
+type Event_WaitKeyed struct {
+	WaitKeyed *WaitKeyed `protobuf:"bytes,41,opt,name=wait_keyed,json=waitKeyed,proto3,oneof"`
+}
+
+type Event_MessageTaken struct {
+	MessageTaken *MessageTaken `protobuf:"bytes,42,opt,name=message_taken,json=messageTaken,proto3,oneof"`
+}
+
+type Event_MailboxOpened struct {
+	// Of mailboxes.
+	MailboxOpened *MailboxOpened `protobuf:"bytes,43,opt,name=mailbox_opened,json=mailboxOpened,proto3,oneof"`
+}
+
+type Event_WaiterAdded struct {
+	WaiterAdded *WaiterAdded `protobuf:"bytes,44,opt,name=waiter_added,json=waiterAdded,proto3,oneof"`
+}
+
+type Event_MessageKept struct {
+	MessageKept *MessageKept `protobuf:"bytes,45,opt,name=message_kept,json=messageKept,proto3,oneof"`
+}
+
+type Event_MessageMatched struct {
+	MessageMatched *MessageMatched `protobuf:"bytes,46,opt,name=message_matched,json=messageMatched,proto3,oneof"`
+}
+
+type Event_WaiterGone struct {
+	WaiterGone *WaiterGone `protobuf:"bytes,47,opt,name=waiter_gone,json=waiterGone,proto3,oneof"`
+}
+
+type Event_MessageExpired struct {
+	MessageExpired *MessageExpired `protobuf:"bytes,48,opt,name=message_expired,json=messageExpired,proto3,oneof"`
+}
+
 type Event_ParentTold struct {
 	ParentTold *ParentTold `protobuf:"bytes,50,opt,name=parent_told,json=parentTold,proto3,oneof"`
 }
@@ -546,6 +673,24 @@ func (*Event_WorkCompensating) isEvent_Kind() {}
 func (*Event_WorkCompensated) isEvent_Kind() {}
 
 func (*Event_CompensationFailed) isEvent_Kind() {}
+
+func (*Event_ApprovalGiven) isEvent_Kind() {}
+
+func (*Event_WaitKeyed) isEvent_Kind() {}
+
+func (*Event_MessageTaken) isEvent_Kind() {}
+
+func (*Event_MailboxOpened) isEvent_Kind() {}
+
+func (*Event_WaiterAdded) isEvent_Kind() {}
+
+func (*Event_MessageKept) isEvent_Kind() {}
+
+func (*Event_MessageMatched) isEvent_Kind() {}
+
+func (*Event_WaiterGone) isEvent_Kind() {}
+
+func (*Event_MessageExpired) isEvent_Kind() {}
 
 func (*Event_ParentTold) isEvent_Kind() {}
 
@@ -1480,6 +1625,8 @@ type WorkStarted struct {
 	HeartbeatDeadlineNs int64 `protobuf:"varint,10,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
 	// Inputs of this work item that differ from its step's: name to value.
 	Inputs map[string]uint32 `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// When a wait for a time is over, in Unix nanoseconds; 0 where it waits for none. No invocation follows of a step that waits.
+	WaitUntilNs int64 `protobuf:"varint,13,opt,name=wait_until_ns,json=waitUntilNs,proto3" json:"wait_until_ns,omitempty"`
 	// Id of the child flow that the attempt of a flow step starts.
 	ChildFlowId   string `protobuf:"bytes,31,opt,name=child_flow_id,json=childFlowId,proto3" json:"child_flow_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1535,6 +1682,13 @@ func (x *WorkStarted) GetInputs() map[string]uint32 {
 		return x.Inputs
 	}
 	return nil
+}
+
+func (x *WorkStarted) GetWaitUntilNs() int64 {
+	if x != nil {
+		return x.WaitUntilNs
+	}
+	return 0
 }
 
 func (x *WorkStarted) GetChildFlowId() string {
@@ -2071,6 +2225,547 @@ func (x *CompensationFailed) GetError() string {
 	return ""
 }
 
+// ApprovalGiven says that a person approved or rejected what a work item waits for.
+type ApprovalGiven struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False rejects, which ends the wait.
+	Approved bool `protobuf:"varint,1,opt,name=approved,proto3" json:"approved,omitempty"`
+	// Who said it, as far as that tells people apart.
+	Voter         string `protobuf:"bytes,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	By            string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Comment       string `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalGiven) Reset() {
+	*x = ApprovalGiven{}
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalGiven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalGiven) ProtoMessage() {}
+
+func (x *ApprovalGiven) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalGiven.ProtoReflect.Descriptor instead.
+func (*ApprovalGiven) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ApprovalGiven) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+func (x *ApprovalGiven) GetVoter() string {
+	if x != nil {
+		return x.Voter
+	}
+	return ""
+}
+
+func (x *ApprovalGiven) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ApprovalGiven) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+// WaitKeyed says for which message a work item waits, and that its mailbox is told.
+type WaitKeyed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the mailbox.
+	Mailbox       string `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Key           uint32 `protobuf:"varint,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitKeyed) Reset() {
+	*x = WaitKeyed{}
+	mi := &file_sluice_v1_event_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitKeyed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitKeyed) ProtoMessage() {}
+
+func (x *WaitKeyed) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitKeyed.ProtoReflect.Descriptor instead.
+func (*WaitKeyed) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *WaitKeyed) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *WaitKeyed) GetKey() uint32 {
+	if x != nil {
+		return x.Key
+	}
+	return 0
+}
+
+// MessageTaken says that the message which a work item waited for came. Its outcome follows.
+type MessageTaken struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message *MessageRef            `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	// What its sender named it; may be empty.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageTaken) Reset() {
+	*x = MessageTaken{}
+	mi := &file_sluice_v1_event_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageTaken) ProtoMessage() {}
+
+func (x *MessageTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageTaken.ProtoReflect.Descriptor instead.
+func (*MessageTaken) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *MessageTaken) GetMessage() *MessageRef {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *MessageTaken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// MailboxOpened is the first event of every mailbox.
+type MailboxOpened struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random number that tells this mailbox from others that had its id.
+	Run           uint64 `protobuf:"fixed64,1,opt,name=run,proto3" json:"run,omitempty"`
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Key           uint32 `protobuf:"varint,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxOpened) Reset() {
+	*x = MailboxOpened{}
+	mi := &file_sluice_v1_event_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxOpened) ProtoMessage() {}
+
+func (x *MailboxOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxOpened.ProtoReflect.Descriptor instead.
+func (*MailboxOpened) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MailboxOpened) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *MailboxOpened) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MailboxOpened) GetKey() uint32 {
+	if x != nil {
+		return x.Key
+	}
+	return 0
+}
+
+// WaiterAdded says that a work item waits.
+type WaiterAdded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FlowId        string                 `protobuf:"bytes,1,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
+	Work          *WorkRef               `protobuf:"bytes,2,opt,name=work,proto3" json:"work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaiterAdded) Reset() {
+	*x = WaiterAdded{}
+	mi := &file_sluice_v1_event_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaiterAdded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaiterAdded) ProtoMessage() {}
+
+func (x *WaiterAdded) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaiterAdded.ProtoReflect.Descriptor instead.
+func (*WaiterAdded) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WaiterAdded) GetFlowId() string {
+	if x != nil {
+		return x.FlowId
+	}
+	return ""
+}
+
+func (x *WaiterAdded) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+// MessageKept says that a message came.
+type MessageKept struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Id      string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Outputs map[string]uint32      `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// When it and its id are forgotten, in Unix nanoseconds.
+	ExpiresNs     int64 `protobuf:"varint,4,opt,name=expires_ns,json=expiresNs,proto3" json:"expires_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageKept) Reset() {
+	*x = MessageKept{}
+	mi := &file_sluice_v1_event_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageKept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageKept) ProtoMessage() {}
+
+func (x *MessageKept) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageKept.ProtoReflect.Descriptor instead.
+func (*MessageKept) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MessageKept) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageKept) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MessageKept) GetOutputs() map[string]uint32 {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *MessageKept) GetExpiresNs() int64 {
+	if x != nil {
+		return x.ExpiresNs
+	}
+	return 0
+}
+
+// MessageMatched says that a message is given to a waiter: for the first time, or again, since nothing was heard of it.
+type MessageMatched struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	FlowId string                 `protobuf:"bytes,2,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
+	Work   *WorkRef               `protobuf:"bytes,3,opt,name=work,proto3" json:"work,omitempty"`
+	// When it is given again if nothing was heard until then, in Unix nanoseconds.
+	AgainNs       int64 `protobuf:"varint,4,opt,name=again_ns,json=againNs,proto3" json:"again_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageMatched) Reset() {
+	*x = MessageMatched{}
+	mi := &file_sluice_v1_event_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageMatched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageMatched) ProtoMessage() {}
+
+func (x *MessageMatched) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageMatched.ProtoReflect.Descriptor instead.
+func (*MessageMatched) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MessageMatched) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageMatched) GetFlowId() string {
+	if x != nil {
+		return x.FlowId
+	}
+	return ""
+}
+
+func (x *MessageMatched) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *MessageMatched) GetAgainNs() int64 {
+	if x != nil {
+		return x.AgainNs
+	}
+	return 0
+}
+
+// WaiterGone says that a work item waits no more. A message that was given to it and that it did not take is there for others.
+type WaiterGone struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	FlowId string                 `protobuf:"bytes,1,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
+	Work   *WorkRef               `protobuf:"bytes,2,opt,name=work,proto3" json:"work,omitempty"`
+	// True when it took the message that was given to it.
+	Taken         bool `protobuf:"varint,3,opt,name=taken,proto3" json:"taken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaiterGone) Reset() {
+	*x = WaiterGone{}
+	mi := &file_sluice_v1_event_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaiterGone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaiterGone) ProtoMessage() {}
+
+func (x *WaiterGone) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaiterGone.ProtoReflect.Descriptor instead.
+func (*WaiterGone) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WaiterGone) GetFlowId() string {
+	if x != nil {
+		return x.FlowId
+	}
+	return ""
+}
+
+func (x *WaiterGone) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *WaiterGone) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
+// MessageExpired says that a message that nobody took is forgotten.
+type MessageExpired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageExpired) Reset() {
+	*x = MessageExpired{}
+	mi := &file_sluice_v1_event_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageExpired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageExpired) ProtoMessage() {}
+
+func (x *MessageExpired) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageExpired.ProtoReflect.Descriptor instead.
+func (*MessageExpired) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *MessageExpired) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // ParentTold says that a child flow's parent has heard of its end.
 type ParentTold struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2080,7 +2775,7 @@ type ParentTold struct {
 
 func (x *ParentTold) Reset() {
 	*x = ParentTold{}
-	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	mi := &file_sluice_v1_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2092,7 +2787,7 @@ func (x *ParentTold) String() string {
 func (*ParentTold) ProtoMessage() {}
 
 func (x *ParentTold) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	mi := &file_sluice_v1_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2105,14 +2800,14 @@ func (x *ParentTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentTold.ProtoReflect.Descriptor instead.
 func (*ParentTold) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{27}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{36}
 }
 
 var File_sluice_v1_event_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x18sluice/v1/snapshot.proto\"\x95\x0f\n" +
+	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x18sluice/v1/snapshot.proto\"\xd2\x13\n" +
 	"\x05Event\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
 	"\x04item\x18\x02 \x01(\rH\x01R\x04item\x88\x01\x01\x12\x14\n" +
@@ -2151,7 +2846,18 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x12completion_ignored\x18$ \x01(\v2\x1c.sluice.v1.CompletionIgnoredH\x00R\x11completionIgnored\x12J\n" +
 	"\x11work_compensating\x18% \x01(\v2\x1b.sluice.v1.WorkCompensatingH\x00R\x10workCompensating\x12G\n" +
 	"\x10work_compensated\x18& \x01(\v2\x1a.sluice.v1.WorkCompensatedH\x00R\x0fworkCompensated\x12P\n" +
-	"\x13compensation_failed\x18' \x01(\v2\x1d.sluice.v1.CompensationFailedH\x00R\x12compensationFailed\x128\n" +
+	"\x13compensation_failed\x18' \x01(\v2\x1d.sluice.v1.CompensationFailedH\x00R\x12compensationFailed\x12A\n" +
+	"\x0eapproval_given\x18( \x01(\v2\x18.sluice.v1.ApprovalGivenH\x00R\rapprovalGiven\x125\n" +
+	"\n" +
+	"wait_keyed\x18) \x01(\v2\x14.sluice.v1.WaitKeyedH\x00R\twaitKeyed\x12>\n" +
+	"\rmessage_taken\x18* \x01(\v2\x17.sluice.v1.MessageTakenH\x00R\fmessageTaken\x12A\n" +
+	"\x0emailbox_opened\x18+ \x01(\v2\x18.sluice.v1.MailboxOpenedH\x00R\rmailboxOpened\x12;\n" +
+	"\fwaiter_added\x18, \x01(\v2\x16.sluice.v1.WaiterAddedH\x00R\vwaiterAdded\x12;\n" +
+	"\fmessage_kept\x18- \x01(\v2\x16.sluice.v1.MessageKeptH\x00R\vmessageKept\x12D\n" +
+	"\x0fmessage_matched\x18. \x01(\v2\x19.sluice.v1.MessageMatchedH\x00R\x0emessageMatched\x128\n" +
+	"\vwaiter_gone\x18/ \x01(\v2\x15.sluice.v1.WaiterGoneH\x00R\n" +
+	"waiterGone\x12D\n" +
+	"\x0fmessage_expired\x180 \x01(\v2\x19.sluice.v1.MessageExpiredH\x00R\x0emessageExpired\x128\n" +
 	"\vparent_told\x182 \x01(\v2\x15.sluice.v1.ParentToldH\x00R\n" +
 	"parentToldB\x06\n" +
 	"\x04kindB\a\n" +
@@ -2235,13 +2941,14 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\"6\n" +
 	"\fAttributeSet\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value\"\xfd\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value\"\xa1\x02\n" +
 	"\vWorkStarted\x12\x1f\n" +
 	"\vdeadline_ns\x18\x01 \x01(\x03R\n" +
 	"deadlineNs\x122\n" +
 	"\x15heartbeat_deadline_ns\x18\n" +
 	" \x01(\x03R\x13heartbeatDeadlineNs\x12:\n" +
 	"\x06inputs\x18\x02 \x03(\v2\".sluice.v1.WorkStarted.InputsEntryR\x06inputs\x12\"\n" +
+	"\rwait_until_ns\x18\r \x01(\x03R\vwaitUntilNs\x12\"\n" +
 	"\rchild_flow_id\x18\x1f \x01(\tR\vchildFlowId\x1a9\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -2284,7 +2991,46 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x04 \x01(\tR\x02by\"\x11\n" +
 	"\x0fWorkCompensated\"*\n" +
 	"\x12CompensationFailed\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\"\f\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"k\n" +
+	"\rApprovalGiven\x12\x1a\n" +
+	"\bapproved\x18\x01 \x01(\bR\bapproved\x12\x14\n" +
+	"\x05voter\x18\x02 \x01(\tR\x05voter\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x18\n" +
+	"\acomment\x18\x04 \x01(\tR\acomment\"7\n" +
+	"\tWaitKeyed\x12\x18\n" +
+	"\amailbox\x18\x01 \x01(\tR\amailbox\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\rR\x03key\"O\n" +
+	"\fMessageTaken\x12/\n" +
+	"\amessage\x18\x01 \x01(\v2\x15.sluice.v1.MessageRefR\amessage\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"G\n" +
+	"\rMailboxOpened\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x06R\x03run\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\rR\x03key\"N\n" +
+	"\vWaiterAdded\x12\x17\n" +
+	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
+	"\x04work\x18\x02 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\"\xcf\x01\n" +
+	"\vMessageKept\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12=\n" +
+	"\aoutputs\x18\x03 \x03(\v2#.sluice.v1.MessageKept.OutputsEntryR\aoutputs\x12\x1d\n" +
+	"\n" +
+	"expires_ns\x18\x04 \x01(\x03R\texpiresNs\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x84\x01\n" +
+	"\x0eMessageMatched\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
+	"\aflow_id\x18\x02 \x01(\tR\x06flowId\x12&\n" +
+	"\x04work\x18\x03 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x19\n" +
+	"\bagain_ns\x18\x04 \x01(\x03R\aagainNs\"c\n" +
+	"\n" +
+	"WaiterGone\x12\x17\n" +
+	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12&\n" +
+	"\x04work\x18\x02 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x14\n" +
+	"\x05taken\x18\x03 \x01(\bR\x05taken\"(\n" +
+	"\x0eMessageExpired\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\"\f\n" +
 	"\n" +
 	"ParentToldB7Z5github.com/sluiceflow/sluice/proto/sluice/v1;sluicev1b\x06proto3"
 
@@ -2300,7 +3046,7 @@ func file_sluice_v1_event_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_event_proto_rawDescData
 }
 
-var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_sluice_v1_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: sluice.v1.Event
 	(*FlowStarted)(nil),        // 1: sluice.v1.FlowStarted
@@ -2329,17 +3075,29 @@ var file_sluice_v1_event_proto_goTypes = []any{
 	(*WorkCompensating)(nil),   // 24: sluice.v1.WorkCompensating
 	(*WorkCompensated)(nil),    // 25: sluice.v1.WorkCompensated
 	(*CompensationFailed)(nil), // 26: sluice.v1.CompensationFailed
-	(*ParentTold)(nil),         // 27: sluice.v1.ParentTold
-	nil,                        // 28: sluice.v1.FlowStarted.InitEntry
-	nil,                        // 29: sluice.v1.FlowStarted.LabelsEntry
-	nil,                        // 30: sluice.v1.FlowCompleted.ResultEntry
-	nil,                        // 31: sluice.v1.PredicateAsked.InputsEntry
-	nil,                        // 32: sluice.v1.StepStarted.InputsEntry
-	nil,                        // 33: sluice.v1.StepCompleted.OutputsEntry
-	nil,                        // 34: sluice.v1.WorkStarted.InputsEntry
-	nil,                        // 35: sluice.v1.WorkSucceeded.OutputsEntry
-	(*ParentLink)(nil),         // 36: sluice.v1.ParentLink
-	(FlowStatus)(0),            // 37: sluice.v1.FlowStatus
+	(*ApprovalGiven)(nil),      // 27: sluice.v1.ApprovalGiven
+	(*WaitKeyed)(nil),          // 28: sluice.v1.WaitKeyed
+	(*MessageTaken)(nil),       // 29: sluice.v1.MessageTaken
+	(*MailboxOpened)(nil),      // 30: sluice.v1.MailboxOpened
+	(*WaiterAdded)(nil),        // 31: sluice.v1.WaiterAdded
+	(*MessageKept)(nil),        // 32: sluice.v1.MessageKept
+	(*MessageMatched)(nil),     // 33: sluice.v1.MessageMatched
+	(*WaiterGone)(nil),         // 34: sluice.v1.WaiterGone
+	(*MessageExpired)(nil),     // 35: sluice.v1.MessageExpired
+	(*ParentTold)(nil),         // 36: sluice.v1.ParentTold
+	nil,                        // 37: sluice.v1.FlowStarted.InitEntry
+	nil,                        // 38: sluice.v1.FlowStarted.LabelsEntry
+	nil,                        // 39: sluice.v1.FlowCompleted.ResultEntry
+	nil,                        // 40: sluice.v1.PredicateAsked.InputsEntry
+	nil,                        // 41: sluice.v1.StepStarted.InputsEntry
+	nil,                        // 42: sluice.v1.StepCompleted.OutputsEntry
+	nil,                        // 43: sluice.v1.WorkStarted.InputsEntry
+	nil,                        // 44: sluice.v1.WorkSucceeded.OutputsEntry
+	nil,                        // 45: sluice.v1.MessageKept.OutputsEntry
+	(*ParentLink)(nil),         // 46: sluice.v1.ParentLink
+	(FlowStatus)(0),            // 47: sluice.v1.FlowStatus
+	(*MessageRef)(nil),         // 48: sluice.v1.MessageRef
+	(*WorkRef)(nil),            // 49: sluice.v1.WorkRef
 }
 var file_sluice_v1_event_proto_depIdxs = []int32{
 	1,  // 0: sluice.v1.Event.flow_started:type_name -> sluice.v1.FlowStarted
@@ -2368,22 +3126,36 @@ var file_sluice_v1_event_proto_depIdxs = []int32{
 	24, // 23: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
 	25, // 24: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
 	26, // 25: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
-	27, // 26: sluice.v1.Event.parent_told:type_name -> sluice.v1.ParentTold
-	28, // 27: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
-	29, // 28: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
-	36, // 29: sluice.v1.FlowStarted.parent:type_name -> sluice.v1.ParentLink
-	30, // 30: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
-	31, // 31: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
-	32, // 32: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
-	33, // 33: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
-	34, // 34: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
-	35, // 35: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
-	37, // 36: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	27, // 26: sluice.v1.Event.approval_given:type_name -> sluice.v1.ApprovalGiven
+	28, // 27: sluice.v1.Event.wait_keyed:type_name -> sluice.v1.WaitKeyed
+	29, // 28: sluice.v1.Event.message_taken:type_name -> sluice.v1.MessageTaken
+	30, // 29: sluice.v1.Event.mailbox_opened:type_name -> sluice.v1.MailboxOpened
+	31, // 30: sluice.v1.Event.waiter_added:type_name -> sluice.v1.WaiterAdded
+	32, // 31: sluice.v1.Event.message_kept:type_name -> sluice.v1.MessageKept
+	33, // 32: sluice.v1.Event.message_matched:type_name -> sluice.v1.MessageMatched
+	34, // 33: sluice.v1.Event.waiter_gone:type_name -> sluice.v1.WaiterGone
+	35, // 34: sluice.v1.Event.message_expired:type_name -> sluice.v1.MessageExpired
+	36, // 35: sluice.v1.Event.parent_told:type_name -> sluice.v1.ParentTold
+	37, // 36: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
+	38, // 37: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
+	46, // 38: sluice.v1.FlowStarted.parent:type_name -> sluice.v1.ParentLink
+	39, // 39: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
+	40, // 40: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
+	41, // 41: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
+	42, // 42: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
+	43, // 43: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
+	44, // 44: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
+	47, // 45: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
+	48, // 46: sluice.v1.MessageTaken.message:type_name -> sluice.v1.MessageRef
+	49, // 47: sluice.v1.WaiterAdded.work:type_name -> sluice.v1.WorkRef
+	45, // 48: sluice.v1.MessageKept.outputs:type_name -> sluice.v1.MessageKept.OutputsEntry
+	49, // 49: sluice.v1.MessageMatched.work:type_name -> sluice.v1.WorkRef
+	49, // 50: sluice.v1.WaiterGone.work:type_name -> sluice.v1.WorkRef
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_event_proto_init() }
@@ -2420,6 +3192,15 @@ func file_sluice_v1_event_proto_init() {
 		(*Event_WorkCompensating)(nil),
 		(*Event_WorkCompensated)(nil),
 		(*Event_CompensationFailed)(nil),
+		(*Event_ApprovalGiven)(nil),
+		(*Event_WaitKeyed)(nil),
+		(*Event_MessageTaken)(nil),
+		(*Event_MailboxOpened)(nil),
+		(*Event_WaiterAdded)(nil),
+		(*Event_MessageKept)(nil),
+		(*Event_MessageMatched)(nil),
+		(*Event_WaiterGone)(nil),
+		(*Event_MessageExpired)(nil),
 		(*Event_ParentTold)(nil),
 	}
 	type x struct{}
@@ -2428,7 +3209,7 @@ func file_sluice_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_event_proto_rawDesc), len(file_sluice_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,7 +34,7 @@ const (
 	StepType_STEP_TYPE_SCRIPT StepType = 3
 	// A child flow.
 	StepType_STEP_TYPE_FLOW StepType = 4
-	// Time, a message or an approval. Not started by this release.
+	// Time, a message or an approval.
 	StepType_STEP_TYPE_WAIT StepType = 5
 )
 
@@ -432,6 +432,8 @@ type PlannedStep struct {
 	Script *Script `protobuf:"bytes,12,opt,name=script,proto3" json:"script,omitempty"`
 	// What is asked before the step starts; absent when nothing is.
 	Predicate *Script `protobuf:"bytes,13,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// What a wait step waits for; absent for others.
+	Wait *Wait `protobuf:"bytes,23,opt,name=wait,proto3" json:"wait,omitempty"`
 	// The flow that a flow step starts; absent for others.
 	Child         *ChildPlan `protobuf:"bytes,34,opt,name=child,proto3" json:"child,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -559,9 +561,261 @@ func (x *PlannedStep) GetPredicate() *Script {
 	return nil
 }
 
+func (x *PlannedStep) GetWait() *Wait {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
 func (x *PlannedStep) GetChild() *ChildPlan {
 	if x != nil {
 		return x.Child
+	}
+	return nil
+}
+
+// Wait is what the work items of a step wait for: a time, or what somebody says.
+type Wait struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Milliseconds from the work item's start; 0 means that it is not for this.
+	DurationMs int64 `protobuf:"varint,1,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// A moment in Unix nanoseconds; absent means that it is not for this.
+	UntilNs *int64 `protobuf:"varint,2,opt,name=until_ns,json=untilNs,proto3,oneof" json:"until_ns,omitempty"`
+	// A message of a name and a key; absent means that it is not for one.
+	Message *WaitMessage `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// People who have to say yes; absent means that it is not for them.
+	Approval *WaitApproval `protobuf:"bytes,4,opt,name=approval,proto3" json:"approval,omitempty"`
+	// Milliseconds after which it is given up; 0 means never.
+	TimeoutMs int64 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	// What it gives when it is given up; absent means that the work item fails.
+	OnTimeout     *WaitOutputs `protobuf:"bytes,6,opt,name=on_timeout,json=onTimeout,proto3" json:"on_timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Wait) GetDurationMs() int64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Wait) GetUntilNs() int64 {
+	if x != nil && x.UntilNs != nil {
+		return *x.UntilNs
+	}
+	return 0
+}
+
+func (x *Wait) GetMessage() *WaitMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Wait) GetApproval() *WaitApproval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *Wait) GetTimeoutMs() int64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *Wait) GetOnTimeout() *WaitOutputs {
+	if x != nil {
+		return x.OnTimeout
+	}
+	return nil
+}
+
+// WaitMessage is the message that a work item waits for.
+type WaitMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Gives the key that the message must have, from the step's inputs.
+	Key           *Script `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitMessage) Reset() {
+	*x = WaitMessage{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitMessage) ProtoMessage() {}
+
+func (x *WaitMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitMessage.ProtoReflect.Descriptor instead.
+func (*WaitMessage) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WaitMessage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WaitMessage) GetKey() *Script {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// WaitApproval is what people are asked.
+type WaitApproval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many of them must approve, at least 1.
+	Approvers     uint32 `protobuf:"varint,1,opt,name=approvers,proto3" json:"approvers,omitempty"`
+	Title         string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitApproval) Reset() {
+	*x = WaitApproval{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitApproval) ProtoMessage() {}
+
+func (x *WaitApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitApproval.ProtoReflect.Descriptor instead.
+func (*WaitApproval) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WaitApproval) GetApprovers() uint32 {
+	if x != nil {
+		return x.Approvers
+	}
+	return 0
+}
+
+func (x *WaitApproval) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+// WaitOutputs are what a wait gives when it is given up.
+type WaitOutputs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name to JSON value.
+	Outputs       map[string][]byte `protobuf:"bytes,1,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitOutputs) Reset() {
+	*x = WaitOutputs{}
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitOutputs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitOutputs) ProtoMessage() {}
+
+func (x *WaitOutputs) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitOutputs.ProtoReflect.Descriptor instead.
+func (*WaitOutputs) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WaitOutputs) GetOutputs() map[string][]byte {
+	if x != nil {
+		return x.Outputs
 	}
 	return nil
 }
@@ -581,7 +835,7 @@ type ChildPlan struct {
 
 func (x *ChildPlan) Reset() {
 	*x = ChildPlan{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +847,7 @@ func (x *ChildPlan) String() string {
 func (*ChildPlan) ProtoMessage() {}
 
 func (x *ChildPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[4]
+	mi := &file_sluice_v1_plan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +860,7 @@ func (x *ChildPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildPlan.ProtoReflect.Descriptor instead.
 func (*ChildPlan) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChildPlan) GetPlan() []byte {
@@ -648,7 +902,7 @@ type StepAttribute struct {
 
 func (x *StepAttribute) Reset() {
 	*x = StepAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +914,7 @@ func (x *StepAttribute) String() string {
 func (*StepAttribute) ProtoMessage() {}
 
 func (x *StepAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[5]
+	mi := &file_sluice_v1_plan_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +927,7 @@ func (x *StepAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepAttribute.ProtoReflect.Descriptor instead.
 func (*StepAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StepAttribute) GetName() string {
@@ -735,7 +989,7 @@ type WorkConfig struct {
 
 func (x *WorkConfig) Reset() {
 	*x = WorkConfig{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +1001,7 @@ func (x *WorkConfig) String() string {
 func (*WorkConfig) ProtoMessage() {}
 
 func (x *WorkConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[6]
+	mi := &file_sluice_v1_plan_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +1014,7 @@ func (x *WorkConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkConfig.ProtoReflect.Descriptor instead.
 func (*WorkConfig) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WorkConfig) GetMaxRetries() int32 {
@@ -833,7 +1087,7 @@ type PlannedAttribute struct {
 
 func (x *PlannedAttribute) Reset() {
 	*x = PlannedAttribute{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	mi := &file_sluice_v1_plan_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +1099,7 @@ func (x *PlannedAttribute) String() string {
 func (*PlannedAttribute) ProtoMessage() {}
 
 func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[7]
+	mi := &file_sluice_v1_plan_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +1112,7 @@ func (x *PlannedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedAttribute.ProtoReflect.Descriptor instead.
 func (*PlannedAttribute) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{7}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlannedAttribute) GetName() string {
@@ -894,7 +1148,7 @@ type MissingInputs struct {
 
 func (x *MissingInputs) Reset() {
 	*x = MissingInputs{}
-	mi := &file_sluice_v1_plan_proto_msgTypes[8]
+	mi := &file_sluice_v1_plan_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1160,7 @@ func (x *MissingInputs) String() string {
 func (*MissingInputs) ProtoMessage() {}
 
 func (x *MissingInputs) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_plan_proto_msgTypes[8]
+	mi := &file_sluice_v1_plan_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1173,7 @@ func (x *MissingInputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingInputs.ProtoReflect.Descriptor instead.
 func (*MissingInputs) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_plan_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MissingInputs) GetStepId() string {
@@ -957,7 +1211,7 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"\aoutputs\x18\x02 \x03(\tR\aoutputs\"<\n" +
 	"\x06Script\x12\x1a\n" +
 	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x16\n" +
-	"\x06source\x18\x02 \x01(\tR\x06source\"\xad\x04\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\"\xd2\x04\n" +
 	"\vPlannedStep\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x13.sluice.v1.StepTypeR\x04type\x128\n" +
@@ -980,8 +1234,31 @@ const file_sluice_v1_plan_proto_rawDesc = "" +
 	"compensate\x18\v \x01(\tR\n" +
 	"compensate\x12)\n" +
 	"\x06script\x18\f \x01(\v2\x11.sluice.v1.ScriptR\x06script\x12/\n" +
-	"\tpredicate\x18\r \x01(\v2\x11.sluice.v1.ScriptR\tpredicate\x12*\n" +
-	"\x05child\x18\" \x01(\v2\x14.sluice.v1.ChildPlanR\x05child\"\x8d\x02\n" +
+	"\tpredicate\x18\r \x01(\v2\x11.sluice.v1.ScriptR\tpredicate\x12#\n" +
+	"\x04wait\x18\x17 \x01(\v2\x0f.sluice.v1.WaitR\x04wait\x12*\n" +
+	"\x05child\x18\" \x01(\v2\x14.sluice.v1.ChildPlanR\x05child\"\x91\x02\n" +
+	"\x04Wait\x12\x1f\n" +
+	"\vduration_ms\x18\x01 \x01(\x03R\n" +
+	"durationMs\x12\x1e\n" +
+	"\buntil_ns\x18\x02 \x01(\x03H\x00R\auntilNs\x88\x01\x01\x120\n" +
+	"\amessage\x18\x03 \x01(\v2\x16.sluice.v1.WaitMessageR\amessage\x123\n" +
+	"\bapproval\x18\x04 \x01(\v2\x17.sluice.v1.WaitApprovalR\bapproval\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x05 \x01(\x03R\ttimeoutMs\x125\n" +
+	"\n" +
+	"on_timeout\x18\x06 \x01(\v2\x16.sluice.v1.WaitOutputsR\tonTimeoutB\v\n" +
+	"\t_until_ns\"F\n" +
+	"\vWaitMessage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\x03key\x18\x02 \x01(\v2\x11.sluice.v1.ScriptR\x03key\"B\n" +
+	"\fWaitApproval\x12\x1c\n" +
+	"\tapprovers\x18\x01 \x01(\rR\tapprovers\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\"\x88\x01\n" +
+	"\vWaitOutputs\x12=\n" +
+	"\aoutputs\x18\x01 \x03(\v2#.sluice.v1.WaitOutputs.OutputsEntryR\aoutputs\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x8d\x02\n" +
 	"\tChildPlan\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x128\n" +
 	"\x06inputs\x18\x02 \x03(\v2 .sluice.v1.ChildPlan.InputsEntryR\x06inputs\x12;\n" +
@@ -1053,7 +1330,7 @@ func file_sluice_v1_plan_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sluice_v1_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_sluice_v1_plan_proto_goTypes = []any{
 	(StepType)(0),            // 0: sluice.v1.StepType
 	(AttributeRole)(0),       // 1: sluice.v1.AttributeRole
@@ -1062,34 +1339,45 @@ var file_sluice_v1_plan_proto_goTypes = []any{
 	(*GivenGoal)(nil),        // 4: sluice.v1.GivenGoal
 	(*Script)(nil),           // 5: sluice.v1.Script
 	(*PlannedStep)(nil),      // 6: sluice.v1.PlannedStep
-	(*ChildPlan)(nil),        // 7: sluice.v1.ChildPlan
-	(*StepAttribute)(nil),    // 8: sluice.v1.StepAttribute
-	(*WorkConfig)(nil),       // 9: sluice.v1.WorkConfig
-	(*PlannedAttribute)(nil), // 10: sluice.v1.PlannedAttribute
-	(*MissingInputs)(nil),    // 11: sluice.v1.MissingInputs
-	nil,                      // 12: sluice.v1.ChildPlan.InputsEntry
-	nil,                      // 13: sluice.v1.ChildPlan.OutputsEntry
+	(*Wait)(nil),             // 7: sluice.v1.Wait
+	(*WaitMessage)(nil),      // 8: sluice.v1.WaitMessage
+	(*WaitApproval)(nil),     // 9: sluice.v1.WaitApproval
+	(*WaitOutputs)(nil),      // 10: sluice.v1.WaitOutputs
+	(*ChildPlan)(nil),        // 11: sluice.v1.ChildPlan
+	(*StepAttribute)(nil),    // 12: sluice.v1.StepAttribute
+	(*WorkConfig)(nil),       // 13: sluice.v1.WorkConfig
+	(*PlannedAttribute)(nil), // 14: sluice.v1.PlannedAttribute
+	(*MissingInputs)(nil),    // 15: sluice.v1.MissingInputs
+	nil,                      // 16: sluice.v1.WaitOutputs.OutputsEntry
+	nil,                      // 17: sluice.v1.ChildPlan.InputsEntry
+	nil,                      // 18: sluice.v1.ChildPlan.OutputsEntry
 }
 var file_sluice_v1_plan_proto_depIdxs = []int32{
 	6,  // 0: sluice.v1.Plan.steps:type_name -> sluice.v1.PlannedStep
-	10, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
-	11, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
+	14, // 1: sluice.v1.Plan.attributes:type_name -> sluice.v1.PlannedAttribute
+	15, // 2: sluice.v1.Plan.missing:type_name -> sluice.v1.MissingInputs
 	4,  // 3: sluice.v1.Plan.given_goals:type_name -> sluice.v1.GivenGoal
 	0,  // 4: sluice.v1.PlannedStep.type:type_name -> sluice.v1.StepType
-	8,  // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
-	9,  // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
+	12, // 5: sluice.v1.PlannedStep.attributes:type_name -> sluice.v1.StepAttribute
+	13, // 6: sluice.v1.PlannedStep.work:type_name -> sluice.v1.WorkConfig
 	5,  // 7: sluice.v1.PlannedStep.script:type_name -> sluice.v1.Script
 	5,  // 8: sluice.v1.PlannedStep.predicate:type_name -> sluice.v1.Script
-	7,  // 9: sluice.v1.PlannedStep.child:type_name -> sluice.v1.ChildPlan
-	12, // 10: sluice.v1.ChildPlan.inputs:type_name -> sluice.v1.ChildPlan.InputsEntry
-	13, // 11: sluice.v1.ChildPlan.outputs:type_name -> sluice.v1.ChildPlan.OutputsEntry
-	1,  // 12: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
-	2,  // 13: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 9: sluice.v1.PlannedStep.wait:type_name -> sluice.v1.Wait
+	11, // 10: sluice.v1.PlannedStep.child:type_name -> sluice.v1.ChildPlan
+	8,  // 11: sluice.v1.Wait.message:type_name -> sluice.v1.WaitMessage
+	9,  // 12: sluice.v1.Wait.approval:type_name -> sluice.v1.WaitApproval
+	10, // 13: sluice.v1.Wait.on_timeout:type_name -> sluice.v1.WaitOutputs
+	5,  // 14: sluice.v1.WaitMessage.key:type_name -> sluice.v1.Script
+	16, // 15: sluice.v1.WaitOutputs.outputs:type_name -> sluice.v1.WaitOutputs.OutputsEntry
+	17, // 16: sluice.v1.ChildPlan.inputs:type_name -> sluice.v1.ChildPlan.InputsEntry
+	18, // 17: sluice.v1.ChildPlan.outputs:type_name -> sluice.v1.ChildPlan.OutputsEntry
+	1,  // 18: sluice.v1.StepAttribute.role:type_name -> sluice.v1.AttributeRole
+	2,  // 19: sluice.v1.WorkConfig.backoff_type:type_name -> sluice.v1.BackoffType
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_plan_proto_init() }
@@ -1097,14 +1385,15 @@ func file_sluice_v1_plan_proto_init() {
 	if File_sluice_v1_plan_proto != nil {
 		return
 	}
-	file_sluice_v1_plan_proto_msgTypes[5].OneofWrappers = []any{}
+	file_sluice_v1_plan_proto_msgTypes[4].OneofWrappers = []any{}
+	file_sluice_v1_plan_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_plan_proto_rawDesc), len(file_sluice_v1_plan_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -323,6 +323,8 @@ type Snapshot struct {
 	ReopenedNs int64 `protobuf:"varint,30,opt,name=reopened_ns,json=reopenedNs,proto3" json:"reopened_ns,omitempty"`
 	// The completions that were ignored of work items that did not exist, 16 at most.
 	Strays []*StrayCompletion `protobuf:"bytes,24,rep,name=strays,proto3" json:"strays,omitempty"`
+	// Present in snapshots of a mailbox.
+	Mailbox *MailboxState `protobuf:"bytes,50,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
 	// Present once the flow's ending is decided.
 	Ending *EndingState `protobuf:"bytes,40,opt,name=ending,proto3" json:"ending,omitempty"`
 	// What a child flow knows of its parent.
@@ -541,6 +543,13 @@ func (x *Snapshot) GetReopenedNs() int64 {
 func (x *Snapshot) GetStrays() []*StrayCompletion {
 	if x != nil {
 		return x.Strays
+	}
+	return nil
+}
+
+func (x *Snapshot) GetMailbox() *MailboxState {
+	if x != nil {
+		return x.Mailbox
 	}
 	return nil
 }
@@ -857,6 +866,16 @@ type WorkState struct {
 	NotCompleted []*IgnoredCompletion `protobuf:"bytes,15,rep,name=not_completed,json=notCompleted,proto3" json:"not_completed,omitempty"`
 	// When the attempt that runs ends if no heartbeat came until then; 0 means that none is asked for.
 	HeartbeatDeadlineNs int64 `protobuf:"varint,20,opt,name=heartbeat_deadline_ns,json=heartbeatDeadlineNs,proto3" json:"heartbeat_deadline_ns,omitempty"`
+	// When a wait for a time is over; 0 where it waits for none.
+	WaitUntilNs int64 `protobuf:"varint,26,opt,name=wait_until_ns,json=waitUntilNs,proto3" json:"wait_until_ns,omitempty"`
+	// What people said of what it waits for, in the order they did.
+	Approvals []*ApprovalState `protobuf:"bytes,27,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// Id of the mailbox that was told, and in which attempt; empty when none was.
+	Mailbox      string `protobuf:"bytes,28,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	KeyedAttempt uint32 `protobuf:"varint,29,opt,name=keyed_attempt,json=keyedAttempt,proto3" json:"keyed_attempt,omitempty"`
+	// The message that was taken in that attempt; 0 when none was.
+	MessageRun    uint64 `protobuf:"fixed64,31,opt,name=message_run,json=messageRun,proto3" json:"message_run,omitempty"`
+	MessageNumber uint64 `protobuf:"varint,32,opt,name=message_number,json=messageNumber,proto3" json:"message_number,omitempty"`
 	// Place of its success among those of the flow that can be compensated, from 1; 0 where it is none of them.
 	SuccessOrder uint32 `protobuf:"varint,40,opt,name=success_order,json=successOrder,proto3" json:"success_order,omitempty"`
 	// Present once the success is being undone.
@@ -1003,6 +1022,48 @@ func (x *WorkState) GetNotCompleted() []*IgnoredCompletion {
 func (x *WorkState) GetHeartbeatDeadlineNs() int64 {
 	if x != nil {
 		return x.HeartbeatDeadlineNs
+	}
+	return 0
+}
+
+func (x *WorkState) GetWaitUntilNs() int64 {
+	if x != nil {
+		return x.WaitUntilNs
+	}
+	return 0
+}
+
+func (x *WorkState) GetApprovals() []*ApprovalState {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *WorkState) GetMailbox() string {
+	if x != nil {
+		return x.Mailbox
+	}
+	return ""
+}
+
+func (x *WorkState) GetKeyedAttempt() uint32 {
+	if x != nil {
+		return x.KeyedAttempt
+	}
+	return 0
+}
+
+func (x *WorkState) GetMessageRun() uint64 {
+	if x != nil {
+		return x.MessageRun
+	}
+	return 0
+}
+
+func (x *WorkState) GetMessageNumber() uint64 {
+	if x != nil {
+		return x.MessageNumber
 	}
 	return 0
 }
@@ -1267,6 +1328,414 @@ func (x *StrayCompletion) GetDigest() []byte {
 	return nil
 }
 
+// ApprovalState is what one person said of what a work item waits for.
+type ApprovalState struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Approved bool                   `protobuf:"varint,1,opt,name=approved,proto3" json:"approved,omitempty"`
+	Voter    string                 `protobuf:"bytes,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	By       string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Comment  string                 `protobuf:"bytes,4,opt,name=comment,proto3" json:"comment,omitempty"`
+	// When it was decided, in Unix nanoseconds.
+	GivenNs       int64 `protobuf:"varint,5,opt,name=given_ns,json=givenNs,proto3" json:"given_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalState) Reset() {
+	*x = ApprovalState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalState) ProtoMessage() {}
+
+func (x *ApprovalState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalState.ProtoReflect.Descriptor instead.
+func (*ApprovalState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ApprovalState) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+func (x *ApprovalState) GetVoter() string {
+	if x != nil {
+		return x.Voter
+	}
+	return ""
+}
+
+func (x *ApprovalState) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ApprovalState) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+func (x *ApprovalState) GetGivenNs() int64 {
+	if x != nil {
+		return x.GivenNs
+	}
+	return 0
+}
+
+// MailboxState is what a mailbox holds: who waits for messages of one name and key, and messages that nobody waits for.
+type MailboxState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   uint64                 `protobuf:"fixed64,1,opt,name=run,proto3" json:"run,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Key   uint32                 `protobuf:"varint,3,opt,name=key,proto3" json:"key,omitempty"`
+	// Number of the last message.
+	Last uint64 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	// In the order in which they came.
+	Waiters  []*WaiterState  `protobuf:"bytes,5,rep,name=waiters,proto3" json:"waiters,omitempty"`
+	Messages []*MessageState `protobuf:"bytes,6,rep,name=messages,proto3" json:"messages,omitempty"`
+	// The ids that are known, of messages that were taken too.
+	Known         []*KnownMessage `protobuf:"bytes,7,rep,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxState) Reset() {
+	*x = MailboxState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxState) ProtoMessage() {}
+
+func (x *MailboxState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxState.ProtoReflect.Descriptor instead.
+func (*MailboxState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MailboxState) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *MailboxState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MailboxState) GetKey() uint32 {
+	if x != nil {
+		return x.Key
+	}
+	return 0
+}
+
+func (x *MailboxState) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *MailboxState) GetWaiters() []*WaiterState {
+	if x != nil {
+		return x.Waiters
+	}
+	return nil
+}
+
+func (x *MailboxState) GetMessages() []*MessageState {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *MailboxState) GetKnown() []*KnownMessage {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
+// WaiterState is a work item that waits.
+type WaiterState struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	FlowId     string                 `protobuf:"bytes,1,opt,name=flow_id,json=flowId,proto3" json:"flow_id,omitempty"`
+	Run        uint64                 `protobuf:"fixed64,2,opt,name=run,proto3" json:"run,omitempty"`
+	StepId     string                 `protobuf:"bytes,3,opt,name=step_id,json=stepId,proto3" json:"step_id,omitempty"`
+	Item       uint32                 `protobuf:"varint,4,opt,name=item,proto3" json:"item,omitempty"`
+	Generation uint32                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Attempt    uint32                 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The message that was given to it, how often, and when it is given again; absent when none was.
+	Message       *MessageState `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	Given         uint32        `protobuf:"varint,8,opt,name=given,proto3" json:"given,omitempty"`
+	AgainNs       int64         `protobuf:"varint,9,opt,name=again_ns,json=againNs,proto3" json:"again_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaiterState) Reset() {
+	*x = WaiterState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaiterState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaiterState) ProtoMessage() {}
+
+func (x *WaiterState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaiterState.ProtoReflect.Descriptor instead.
+func (*WaiterState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *WaiterState) GetFlowId() string {
+	if x != nil {
+		return x.FlowId
+	}
+	return ""
+}
+
+func (x *WaiterState) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *WaiterState) GetStepId() string {
+	if x != nil {
+		return x.StepId
+	}
+	return ""
+}
+
+func (x *WaiterState) GetItem() uint32 {
+	if x != nil {
+		return x.Item
+	}
+	return 0
+}
+
+func (x *WaiterState) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *WaiterState) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *WaiterState) GetMessage() *MessageState {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *WaiterState) GetGiven() uint32 {
+	if x != nil {
+		return x.Given
+	}
+	return 0
+}
+
+func (x *WaiterState) GetAgainNs() int64 {
+	if x != nil {
+		return x.AgainNs
+	}
+	return 0
+}
+
+// MessageState is a message that was not taken.
+type MessageState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Id      string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Outputs map[string]uint32      `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Unix nanoseconds.
+	ExpiresNs     int64 `protobuf:"varint,4,opt,name=expires_ns,json=expiresNs,proto3" json:"expires_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageState) Reset() {
+	*x = MessageState{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageState) ProtoMessage() {}
+
+func (x *MessageState) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageState.ProtoReflect.Descriptor instead.
+func (*MessageState) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MessageState) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *MessageState) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MessageState) GetOutputs() map[string]uint32 {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+func (x *MessageState) GetExpiresNs() int64 {
+	if x != nil {
+		return x.ExpiresNs
+	}
+	return 0
+}
+
+// KnownMessage is the id of a message that came.
+type KnownMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it is forgotten, in Unix nanoseconds.
+	UntilNs       int64 `protobuf:"varint,2,opt,name=until_ns,json=untilNs,proto3" json:"until_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KnownMessage) Reset() {
+	*x = KnownMessage{}
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KnownMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KnownMessage) ProtoMessage() {}
+
+func (x *KnownMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_snapshot_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KnownMessage.ProtoReflect.Descriptor instead.
+func (*KnownMessage) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_snapshot_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *KnownMessage) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *KnownMessage) GetUntilNs() int64 {
+	if x != nil {
+		return x.UntilNs
+	}
+	return 0
+}
+
 var File_sluice_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_snapshot_proto_rawDesc = "" +
@@ -1276,7 +1745,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xee\b\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xa1\t\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1310,7 +1779,8 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\rfloor_time_ns\x18\x17 \x01(\x03R\vfloorTimeNs\x12\x1f\n" +
 	"\vreopened_ns\x18\x1e \x01(\x03R\n" +
 	"reopenedNs\x122\n" +
-	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x12.\n" +
+	"\x06strays\x18\x18 \x03(\v2\x1a.sluice.v1.StrayCompletionR\x06strays\x121\n" +
+	"\amailbox\x182 \x01(\v2\x17.sluice.v1.MailboxStateR\amailbox\x12.\n" +
 	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x12-\n" +
 	"\x06parent\x18B \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12\x1f\n" +
 	"\vparent_told\x18C \x01(\bR\n" +
@@ -1346,7 +1816,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xe4\x06\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xc7\b\n" +
 	"\tWorkState\x12-\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x15.sluice.v1.WorkStatusR\x06status\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x18\n" +
@@ -1369,7 +1839,14 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\aignored\x18\r \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\aignored\x128\n" +
 	"\x06inputs\x18\x0e \x03(\v2 .sluice.v1.WorkState.InputsEntryR\x06inputs\x12A\n" +
 	"\rnot_completed\x18\x0f \x03(\v2\x1c.sluice.v1.IgnoredCompletionR\fnotCompleted\x122\n" +
-	"\x15heartbeat_deadline_ns\x18\x14 \x01(\x03R\x13heartbeatDeadlineNs\x12#\n" +
+	"\x15heartbeat_deadline_ns\x18\x14 \x01(\x03R\x13heartbeatDeadlineNs\x12\"\n" +
+	"\rwait_until_ns\x18\x1a \x01(\x03R\vwaitUntilNs\x126\n" +
+	"\tapprovals\x18\x1b \x03(\v2\x18.sluice.v1.ApprovalStateR\tapprovals\x12\x18\n" +
+	"\amailbox\x18\x1c \x01(\tR\amailbox\x12#\n" +
+	"\rkeyed_attempt\x18\x1d \x01(\rR\fkeyedAttempt\x12\x1f\n" +
+	"\vmessage_run\x18\x1f \x01(\x06R\n" +
+	"messageRun\x12%\n" +
+	"\x0emessage_number\x18  \x01(\x04R\rmessageNumber\x12#\n" +
 	"\rsuccess_order\x18( \x01(\rR\fsuccessOrder\x12@\n" +
 	"\fcompensation\x18) \x01(\v2\x1c.sluice.v1.CompensationStateR\fcompensation\x1a:\n" +
 	"\fOutputsEntry\x12\x10\n" +
@@ -1403,7 +1880,45 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"generation\x18\x03 \x01(\rR\n" +
 	"generation\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\rR\aattempt\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\fR\x06digest*\xa6\x01\n" +
+	"\x06digest\x18\x05 \x01(\fR\x06digest\"\x86\x01\n" +
+	"\rApprovalState\x12\x1a\n" +
+	"\bapproved\x18\x01 \x01(\bR\bapproved\x12\x14\n" +
+	"\x05voter\x18\x02 \x01(\tR\x05voter\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x18\n" +
+	"\acomment\x18\x04 \x01(\tR\acomment\x12\x19\n" +
+	"\bgiven_ns\x18\x05 \x01(\x03R\agivenNs\"\xf0\x01\n" +
+	"\fMailboxState\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\x06R\x03run\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\rR\x03key\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\x120\n" +
+	"\awaiters\x18\x05 \x03(\v2\x16.sluice.v1.WaiterStateR\awaiters\x123\n" +
+	"\bmessages\x18\x06 \x03(\v2\x17.sluice.v1.MessageStateR\bmessages\x12-\n" +
+	"\x05known\x18\a \x03(\v2\x17.sluice.v1.KnownMessageR\x05known\"\x83\x02\n" +
+	"\vWaiterState\x12\x17\n" +
+	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x06R\x03run\x12\x17\n" +
+	"\astep_id\x18\x03 \x01(\tR\x06stepId\x12\x12\n" +
+	"\x04item\x18\x04 \x01(\rR\x04item\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\rR\n" +
+	"generation\x12\x18\n" +
+	"\aattempt\x18\x06 \x01(\rR\aattempt\x121\n" +
+	"\amessage\x18\a \x01(\v2\x17.sluice.v1.MessageStateR\amessage\x12\x14\n" +
+	"\x05given\x18\b \x01(\rR\x05given\x12\x19\n" +
+	"\bagain_ns\x18\t \x01(\x03R\aagainNs\"\xd1\x01\n" +
+	"\fMessageState\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12>\n" +
+	"\aoutputs\x18\x03 \x03(\v2$.sluice.v1.MessageState.OutputsEntryR\aoutputs\x12\x1d\n" +
+	"\n" +
+	"expires_ns\x18\x04 \x01(\x03R\texpiresNs\x1a:\n" +
+	"\fOutputsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"9\n" +
+	"\fKnownMessage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
+	"\buntil_ns\x18\x02 \x01(\x03R\auntilNs*\xa6\x01\n" +
 	"\n" +
 	"FlowStatus\x12\x1b\n" +
 	"\x17FLOW_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -1445,7 +1960,7 @@ func file_sluice_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_sluice_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_sluice_v1_snapshot_proto_goTypes = []any{
 	(FlowStatus)(0),           // 0: sluice.v1.FlowStatus
 	(StepStatus)(0),           // 1: sluice.v1.StepStatus
@@ -1459,38 +1974,51 @@ var file_sluice_v1_snapshot_proto_goTypes = []any{
 	(*CompensationState)(nil), // 9: sluice.v1.CompensationState
 	(*IgnoredCompletion)(nil), // 10: sluice.v1.IgnoredCompletion
 	(*StrayCompletion)(nil),   // 11: sluice.v1.StrayCompletion
-	nil,                       // 12: sluice.v1.Snapshot.LabelsEntry
-	nil,                       // 13: sluice.v1.StepState.InputsEntry
-	nil,                       // 14: sluice.v1.StepState.OutputsEntry
-	nil,                       // 15: sluice.v1.WorkState.OutputsEntry
-	nil,                       // 16: sluice.v1.WorkState.InputsEntry
-	(*ParentLink)(nil),        // 17: sluice.v1.ParentLink
+	(*ApprovalState)(nil),     // 12: sluice.v1.ApprovalState
+	(*MailboxState)(nil),      // 13: sluice.v1.MailboxState
+	(*WaiterState)(nil),       // 14: sluice.v1.WaiterState
+	(*MessageState)(nil),      // 15: sluice.v1.MessageState
+	(*KnownMessage)(nil),      // 16: sluice.v1.KnownMessage
+	nil,                       // 17: sluice.v1.Snapshot.LabelsEntry
+	nil,                       // 18: sluice.v1.StepState.InputsEntry
+	nil,                       // 19: sluice.v1.StepState.OutputsEntry
+	nil,                       // 20: sluice.v1.WorkState.OutputsEntry
+	nil,                       // 21: sluice.v1.WorkState.InputsEntry
+	nil,                       // 22: sluice.v1.MessageState.OutputsEntry
+	(*ParentLink)(nil),        // 23: sluice.v1.ParentLink
 }
 var file_sluice_v1_snapshot_proto_depIdxs = []int32{
 	0,  // 0: sluice.v1.Snapshot.status:type_name -> sluice.v1.FlowStatus
-	12, // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
+	17, // 1: sluice.v1.Snapshot.labels:type_name -> sluice.v1.Snapshot.LabelsEntry
 	6,  // 2: sluice.v1.Snapshot.attributes:type_name -> sluice.v1.AttributeState
 	7,  // 3: sluice.v1.Snapshot.steps:type_name -> sluice.v1.StepState
 	3,  // 4: sluice.v1.Snapshot.folded:type_name -> sluice.v1.FoldedCommand
 	11, // 5: sluice.v1.Snapshot.strays:type_name -> sluice.v1.StrayCompletion
-	5,  // 6: sluice.v1.Snapshot.ending:type_name -> sluice.v1.EndingState
-	17, // 7: sluice.v1.Snapshot.parent:type_name -> sluice.v1.ParentLink
-	0,  // 8: sluice.v1.EndingState.status:type_name -> sluice.v1.FlowStatus
-	1,  // 9: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
-	13, // 10: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
-	14, // 11: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
-	8,  // 12: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
-	2,  // 13: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
-	15, // 14: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
-	10, // 15: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
-	16, // 16: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
-	10, // 17: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
-	9,  // 18: sluice.v1.WorkState.compensation:type_name -> sluice.v1.CompensationState
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	13, // 6: sluice.v1.Snapshot.mailbox:type_name -> sluice.v1.MailboxState
+	5,  // 7: sluice.v1.Snapshot.ending:type_name -> sluice.v1.EndingState
+	23, // 8: sluice.v1.Snapshot.parent:type_name -> sluice.v1.ParentLink
+	0,  // 9: sluice.v1.EndingState.status:type_name -> sluice.v1.FlowStatus
+	1,  // 10: sluice.v1.StepState.status:type_name -> sluice.v1.StepStatus
+	18, // 11: sluice.v1.StepState.inputs:type_name -> sluice.v1.StepState.InputsEntry
+	19, // 12: sluice.v1.StepState.outputs:type_name -> sluice.v1.StepState.OutputsEntry
+	8,  // 13: sluice.v1.StepState.items:type_name -> sluice.v1.WorkState
+	2,  // 14: sluice.v1.WorkState.status:type_name -> sluice.v1.WorkStatus
+	20, // 15: sluice.v1.WorkState.outputs:type_name -> sluice.v1.WorkState.OutputsEntry
+	10, // 16: sluice.v1.WorkState.ignored:type_name -> sluice.v1.IgnoredCompletion
+	21, // 17: sluice.v1.WorkState.inputs:type_name -> sluice.v1.WorkState.InputsEntry
+	10, // 18: sluice.v1.WorkState.not_completed:type_name -> sluice.v1.IgnoredCompletion
+	12, // 19: sluice.v1.WorkState.approvals:type_name -> sluice.v1.ApprovalState
+	9,  // 20: sluice.v1.WorkState.compensation:type_name -> sluice.v1.CompensationState
+	14, // 21: sluice.v1.MailboxState.waiters:type_name -> sluice.v1.WaiterState
+	15, // 22: sluice.v1.MailboxState.messages:type_name -> sluice.v1.MessageState
+	16, // 23: sluice.v1.MailboxState.known:type_name -> sluice.v1.KnownMessage
+	15, // 24: sluice.v1.WaiterState.message:type_name -> sluice.v1.MessageState
+	22, // 25: sluice.v1.MessageState.outputs:type_name -> sluice.v1.MessageState.OutputsEntry
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_snapshot_proto_init() }
@@ -1505,7 +2033,7 @@ func file_sluice_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_snapshot_proto_rawDesc), len(file_sluice_v1_snapshot_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -124,6 +124,42 @@ func TestControlCommands(t *testing.T) {
 	}
 }
 
+const reviewStep = `{"id":"review","type":"wait","wait":{"approval":{"title":"Ship it?"},"timeout_ms":60000},"attributes":{"by":{"role":"output"}}}`
+
+func TestApprovalCommands(t *testing.T) {
+	t.Parallel()
+	_, console := startDev(t, t.TempDir())
+	ok(t, console, "step", "apply", "-f", writeFile(t, reviewStep))
+	id := strings.TrimSpace(ok(t, console, "flow", "start", "review"))
+	has(t, ok(t, console, "flow", "get", id), `/approval/`, `"Ship it?"`)
+	has(t, ok(t, console, "flow", "approve", id, "review", "--by", "ann", "--comment", "go on"), "It was approved by ann.")
+	has(t, ok(t, console, "flow", "get", id, "--wait"), `"completed"`, `"go on"`)
+	if code, _, stderr := runs(t, console, "flow", "reject", id, "review"); code == 0 || !strings.Contains(stderr, "approved by ann") {
+		t.Errorf("a decided one: exit code %d, %q", code, stderr)
+	}
+	id = strings.TrimSpace(ok(t, console, "flow", "start", "review"))
+	has(t, ok(t, console, "flow", "reject", id, "review", "--item", "0"), "It was rejected by somebody.")
+}
+
+const paidStep = `{"id":"paid","type":"wait","wait":{"message":{"name":"payment","key":{"language":"cel","script":"order"}}},
+	"attributes":{"order":{"role":"required"},"amount":{"role":"output","type":"number"}}}`
+
+func TestMessageCommands(t *testing.T) {
+	t.Parallel()
+	_, console := startDev(t, t.TempDir())
+	ok(t, console, "step", "apply", "-f", writeFile(t, paidStep))
+	ok(t, console, "message", "post", "payment", "order-1", "--output", "amount=12.50", "--id", "m-1", "--ttl", "1h") // before its waiter
+	early := strings.TrimSpace(ok(t, console, "flow", "start", "paid", "--init", "order=order-1"))
+	has(t, ok(t, console, "flow", "get", early, "--wait"), `"completed"`, "12.50")
+	late := strings.TrimSpace(ok(t, console, "flow", "start", "paid", "--init", "order=order-2"))
+	ok(t, console, "message", "post", "payment", "order-2", "--output", "amount=13")
+	has(t, ok(t, console, "flow", "get", late, "--wait"), `"completed"`, `"value": 13`)
+	has(t, ok(t, console, "flow", "events", late), `"wait_keyed"`, `"message_taken"`)
+	if code, _, stderr := runs(t, console, "message", "post", "payment", "order-2", "--output", "amount"); code == 0 || stderr == "" {
+		t.Errorf("no pair: exit code %d, %q", code, stderr)
+	}
+}
+
 // broker connects to the NATS of a dev process.
 func (p *process) broker() *nats.Conn {
 	p.t.Helper()

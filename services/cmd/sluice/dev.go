@@ -83,7 +83,7 @@ func runDev(ctx context.Context, cfg devConfig, log *slog.Logger, ready func(dev
 	cfg.Serve.Bus.NATSURL, cfg.Redis.URL = servers.NATSURL(), servers.RedisURL()
 	return serve.Service{
 		Name: "dev", Version: version, Config: cfg.Serve,
-		Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, Makes: true,
+		Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, Links: true, Makes: true,
 		Durability: servers.Durability(),
 		NATS:       []nats.Option{servers.InProcess()},
 		Roles: map[string]serve.Build{

@@ -91,7 +91,7 @@ func (c consoleConfig) Validate() error { return c.Console.CheckListen(c.Serve.L
 func consoleCommand(w world) *cobra.Command {
 	return roleCommand(w, "console", "Serve the control API", "127.0.0.1:8081", func(cfg *consoleConfig) serve.Service {
 		return serve.Service{
-			Config: cfg.Serve, Registry: true,
+			Config: cfg.Serve, Registry: true, Links: true,
 			Roles: map[string]serve.Build{"console": consoleRole(cfg.Console)},
 		}
 	})
@@ -136,7 +136,7 @@ func dispatcherRole(cfg dispatcher.Config) serve.Build {
 
 func consoleRole(cfg console.Config) serve.Build {
 	return func(ctx context.Context, p serve.Platform) (serve.Role, error) {
-		c, err := console.New(ctx, cfg, console.Deps{Bus: p.Bus, Registry: p.Registry, Log: p.Log, Metrics: p.Metrics})
+		c, err := console.New(ctx, cfg, console.Deps{Bus: p.Bus, Registry: p.Registry, Links: p.Links, Log: p.Log, Metrics: p.Metrics})
 		if err != nil {
 			return serve.Role{}, err
 		}

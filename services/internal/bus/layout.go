@@ -14,6 +14,7 @@ const (
 	BucketSteps   = "sluice_steps"
 	BucketMembers = "sluice_members"
 	BucketKeys    = "sluice_keys"
+	BucketLinks   = "sluice_links"
 )
 
 // Names of the durable consumers that all processes of a role share.
@@ -162,6 +163,7 @@ func (b *Bus) buckets() []jetstream.KeyValueConfig {
 			TTL: 3 * time.Second, LimitMarkerTTL: time.Second, Replicas: b.Config.StreamReplicas,
 		},
 		{Bucket: b.Space.Name(BucketKeys), Description: "token signing keys", History: 1, Replicas: b.Config.StreamReplicas},
+		{Bucket: b.Space.Name(BucketLinks), Description: "keys that sign the links of approvals", History: 1, Replicas: b.Config.StreamReplicas},
 	}
 }
 

@@ -213,7 +213,8 @@ func (st *Step) again(j int, renewed bool) {
 		it.Token, it.digest, it.Started = "", nil, 0
 	}
 	it.Status, it.Completed, it.RetryCount, it.Outputs, it.Error = sluicev1.WorkStatus_WORK_STATUS_PENDING, 0, 0, nil, ""
-	it.Deadline, it.NextRetry, it.Heartbeat, it.listen = 0, 0, 0, 0
+	it.Deadline, it.NextRetry, it.Heartbeat, it.listen, it.Until = 0, 0, 0, 0, 0
+	it.Approvals = nil
 	st.next = min(st.next, j)
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"slices"
 
+	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -60,7 +61,7 @@ func (s *State) armWhole(step, item int) {
 // at that time and which has no outcome by then; 0 means never.
 func (s *State) until(step int, started int64) int64 {
 	limit := s.Plan.Steps[step].Proto.GetWork().GetDeadlineMs()
-	if limit <= 0 || started == 0 {
+	if limit <= 0 || started == 0 || s.isWait(step) {
 		return 0
 	}
 	return started + saturating(limit, millisecond)
@@ -149,6 +150,10 @@ func (s *State) stands(d deadline) bool {
 // flow needs attention without anybody's message. It reports false when there
 // is none.
 func (s *State) NextDeadline() (int64, bool) {
+	if subject.IsMailbox(s.ID) {
+		at := s.mailboxDue()
+		return at, at != 0
+	}
 	d, ok := s.earliest()
 	return d.at, ok
 }

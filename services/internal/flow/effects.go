@@ -14,8 +14,10 @@ type Effects struct {
 	Invocations []*sluicev1.Invocation
 	// Callback tells of the ending; nil where there is none, or nobody to tell.
 	Callback *sluicev1.Invocation
-	// Commands are to other flows: children and the parent.
+	// Commands are to others: children, the parent and mailboxes.
 	Commands []*sluicev1.Command
+	// Trim is true when the history before the commit is not needed any more.
+	Trim bool
 	// Marks are what Redis should be told about tokens.
 	Marks []Mark
 	// Timer is the flow's earliest deadline in Unix nanoseconds; 0 means none.
@@ -56,6 +58,9 @@ type Mark struct {
 // Effects returns what the commit c of this flow asks for. It is a function of
 // the commit's events and the state now, which may be past c.
 func (s *State) Effects(c *sluicev1.Commit) Effects {
+	if subject.IsMailbox(s.ID) {
+		return s.mailEffects(c)
+	}
 	var fx Effects
 	ending, closing := false, false
 	for n, e := range c.GetEvents() {
@@ -81,7 +86,14 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			}
 		case *sluicev1.Event_FlowRetired:
 			fx.Retired = true
+		case *sluicev1.Event_WaitKeyed:
+			if cmd := s.awaitEffect(e, c.GetValues()); cmd != nil {
+				fx.Commands = append(fx.Commands, cmd)
+			}
 		default:
+			if cmd := s.endEffect(e); cmd != nil {
+				fx.Commands = append(fx.Commands, cmd)
+			}
 			if mark, ok := s.mark(e); ok {
 				fx.Marks = append(fx.Marks, mark)
 			}
@@ -92,6 +104,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 	}
 	if closing && s.over() { // and was not made to go on since
 		fx.Marks = append(fx.Marks, s.closeOpen()...)
+		fx.Commands = append(fx.Commands, s.endWaits()...)
 	}
 	fx.Timer, _ = s.NextDeadline()
 	return fx
@@ -101,7 +114,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 // over by now.
 func (s *State) invocation(e *sluicev1.Event) *sluicev1.Invocation {
 	i, it := s.item(e.GetStepId(), e.GetItem())
-	if it == nil || s.over() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
+	if it == nil || s.isWait(i) && !s.asksKey(i, it) || s.over() || it.Status != sluicev1.WorkStatus_WORK_STATUS_ACTIVE ||
 		it.Attempt != e.GetAttempt() || it.Generation != e.GetGeneration() || s.startsFlow(i) {
 		return nil
 	}
@@ -131,13 +144,16 @@ func (s *State) call(i, j int) *sluicev1.Invocation {
 	if def.GetScript() != nil {
 		inv.Script = s.script(i, def.GetScript(), false)
 	}
+	if message := s.waitMessage(i); message != nil {
+		inv.Script = s.script(i, message.GetKey(), false)
+	}
 	return inv
 }
 
 // mark returns what Redis should be told after an event of a work item.
 func (s *State) mark(e *sluicev1.Event) (Mark, bool) {
 	i, it := s.item(e.GetStepId(), e.GetItem())
-	if it == nil || e.Item == nil {
+	if it == nil || e.Item == nil || s.isWait(i) {
 		return Mark{}, false
 	}
 	m := Mark{Claims: s.claims(i, e.GetItem(), e.GetGeneration())}
@@ -204,7 +220,7 @@ func (s *State) Standing(work *sluicev1.WorkRef) (Mark, bool) {
 func (s *State) closeOpen() []Mark {
 	var marks []Mark
 	for i := range s.Steps {
-		if s.accepts(i) {
+		if s.accepts(i) || s.isWait(i) {
 			continue
 		}
 		for j := range s.Steps[i].Items {

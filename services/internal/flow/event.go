@@ -3,6 +3,7 @@ package flow
 import (
 	"fmt"
 
+	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -15,6 +16,9 @@ const maxItems = 1 << 20
 // not write are refused: guessing at them would make another state than the
 // release that wrote them had.
 func (s *State) apply(e *sluicev1.Event, values [][]byte, at int64) error {
+	if subject.IsMailbox(s.ID) {
+		return s.applyMail(e, values, at)
+	}
 	if started := e.GetFlowStarted(); started != nil {
 		return s.applyFlowStarted(started, values, at)
 	}

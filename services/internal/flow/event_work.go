@@ -48,6 +48,12 @@ func (s *State) applyWork(i, j int, e *sluicev1.Event, values [][]byte, at int64
 			digest: string(k.CompletionIgnored.GetDigest()), attempt: e.GetAttempt(), generation: e.GetGeneration(),
 			dead: k.CompletionIgnored.GetDead(),
 		})
+	case *sluicev1.Event_ApprovalGiven:
+		it.Approvals = append(it.Approvals, approvalOf(k.ApprovalGiven, at))
+	case *sluicev1.Event_WaitKeyed:
+		it.mailbox, it.keyed, it.took = k.WaitKeyed.GetMailbox(), e.GetAttempt(), messageRef{}
+	case *sluicev1.Event_MessageTaken:
+		it.took = messageRef{k.MessageTaken.GetMessage().GetRun(), k.MessageTaken.GetMessage().GetNumber()}
 	case *sluicev1.Event_StepOverridden:
 		err := s.applyOverridden(i, e)
 		s.arm(i, j)
@@ -79,6 +85,7 @@ func (s *State) applyWorkStarted(i, j int, e *sluicev1.Event, values [][]byte, a
 	it.Token, it.Attempt, it.Generation = e.GetToken(), e.GetAttempt(), e.GetGeneration()
 	it.Deadline, it.NextRetry = e.GetWorkStarted().GetDeadlineNs(), 0
 	it.Heartbeat, it.listen = e.GetWorkStarted().GetHeartbeatDeadlineNs(), 0
+	it.Until = e.GetWorkStarted().GetWaitUntilNs()
 	s.arm(i, j)
 	return nil
 }
@@ -93,7 +100,7 @@ func (st *Step) settle(it *Item, status sluicev1.WorkStatus, digest []byte, at i
 	}
 	it.Status, it.Completed, it.digest = status, at, digest
 	it.Deadline, it.NextRetry = 0, 0
-	it.Heartbeat, it.listen = 0, 0
+	it.Heartbeat, it.listen, it.Until = 0, 0, 0
 	if status == sluicev1.WorkStatus_WORK_STATUS_SUCCEEDED {
 		it.Error = ""
 	}
@@ -115,5 +122,5 @@ func (st *Step) begun(it *Item) {
 // keeps its slot: it is not done.
 func (it *Item) notCompletedBy(reason string) {
 	it.Status, it.Error, it.Deadline = sluicev1.WorkStatus_WORK_STATUS_NOT_COMPLETED, reason, 0
-	it.Heartbeat, it.listen = 0, 0
+	it.Heartbeat, it.listen, it.Until = 0, 0, 0
 }

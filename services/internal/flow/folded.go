@@ -107,6 +107,16 @@ func kindOf(cmd *sluicev1.Command) string {
 		return "retry_flow"
 	case *sluicev1.Command_OverrideStep:
 		return "override_step"
+	case *sluicev1.Command_DecideApproval:
+		return "decide_approval"
+	case *sluicev1.Command_AwaitMessage:
+		return "await_message"
+	case *sluicev1.Command_PostMessage:
+		return "post_message"
+	case *sluicev1.Command_EndWait:
+		return "end_wait"
+	case *sluicev1.Command_DeliverMessage:
+		return "deliver_message"
 	case *sluicev1.Command_ChildEnded:
 		return "child_ended"
 	case *sluicev1.Command_CancelChild:

@@ -14,13 +14,16 @@ import (
 // fuzzed is a plan with all that a plan of this release can have.
 func fuzzed(t tb) []byte {
 	return marshalPlan(t, &sluicev1.Plan{
-		Goals: []string{"b", "given"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("given", "g")},
+		Goals: []string{"b", "given", "m", "p", "w"}, GivenGoals: []*sluicev1.GivenGoal{givenGoal("given", "g")},
 		Steps: []*sluicev1.PlannedStep{
 			step("a", required("n"), typedOutput("x", "number"), compensable()),
 			step("b", required("x"), optional("y", "1"), constant("c", "2"), output("z")),
 			step("d", each(constant("list", "[1,2]")), output("y"), compensable(), scripted, predicate, work(func(w *sluicev1.WorkConfig) {
 				w.HeartbeatTimeoutMs, w.DeadlineMs = 10_000, 60_000
 			})),
+			step("m", output("paid"), waitsFor("paid", 60_000)),
+			step("p", output("approved"), waits(&sluicev1.Wait{Approval: &sluicev1.WaitApproval{Approvers: 2}, TimeoutMs: 60_000})),
+			step("w", required("x"), output("over"), waits(&sluicev1.Wait{DurationMs: 30_000, TimeoutMs: 60_000})),
 		},
 	})
 }
@@ -66,6 +69,8 @@ func FuzzCommand(f *testing.F) {
 		complete(&sluicev1.WorkRef{Run: run}, succeeded()), undone(w, succeeded()), undone(w, notCompleted("busy", 0)), undone(w, failed("no")),
 		pause(), resume(), retry(), override(doRetry, "d"), override(doSkip, "b"), override(doComplete, "a", "x", "1"),
 		ofItem(override(doFail, "d"), 0), childEnded(w, succeeded("x", "1")), cancelled(), parentHeard(w),
+		scriptResult(ref("m", 1), succeeded("result", "1")), deliverTo(ref("m", 1), box(&office{t: f}, "1"), 1),
+		decide(ref("p", 1), true, "link/1"), decide(ref("p", 1), false, "link/1"), decide(ref("a", 1), true, "link/1"),
 	} {
 		data, err := proto.Marshal(cmd)
 		if err != nil {
@@ -160,4 +165,55 @@ func checkRefused(t *testing.T, err error) {
 	if !errors.Is(err, flow.ErrMalformed) && !errors.Is(err, flow.ErrGap) && !errors.Is(err, flow.ErrForeign) {
 		t.Errorf("refused for no reason that is known: %v", err)
 	}
+}
+
+// Whatever a mailbox's commit holds: it is replayed, or refused with an error that
+// says what is wrong with it; and what was replayed can be stored as a snapshot.
+func FuzzMailbox(f *testing.F) {
+	o := newOffice(f)
+	o.send(o.post("17", "m-1", "1", hourMS))
+	o.send(o.post("17", "m-2", "2", hourMS))
+	for _, id := range []string{"f", "g", "h"} {
+		o.begin(id, "17", 0)
+	}
+	o.settle()
+	id := box(o, "17")
+	for _, c := range o.of(id).log {
+		for _, snap := range []*sluicev1.Snapshot{nil, o.of(id).state.Snapshot()} {
+			c.Snapshot = snap
+			data, err := proto.Marshal(c)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c sluicev1.Commit
+		if proto.Unmarshal(data, &c) != nil {
+			return
+		}
+		state := flow.New(id, plan.Decode)
+		if snap := c.GetSnapshot(); snap != nil {
+			restored, err := flow.Restore(id, snap, plan.Decode)
+			if err != nil {
+				checkRefused(t, err)
+				return
+			}
+			state = restored
+		}
+		c.FlowId, c.Revision = id, state.Revision+1
+		if err := state.Replay(&c); err != nil {
+			checkRefused(t, err)
+			return
+		}
+		state.Effects(&c)
+		restored, err := flow.Restore(id, reparse(t, state.Snapshot()), plan.Decode)
+		if err != nil {
+			t.Fatalf("what was replayed makes no snapshot: %v", err)
+		}
+		if !proto.Equal(restored.Snapshot(), state.Snapshot()) {
+			t.Errorf("restored differs\n%v\n%v", restored.Snapshot(), state.Snapshot())
+		}
+	})
 }

@@ -231,6 +231,14 @@ func TestEverySuccessIsUndoneOnce(t *testing.T) {
 				tell(answered(rapid.SampledFrom(asked).Draw(t, "asked").GetStepId(), 1, rapid.IntRange(0, 4).Draw(t, "holds") > 0))
 				continue
 			}
+			if people := asked(l); len(people) > 0 {
+				tell(drawDecision(t, rapid.SampledFrom(people).Draw(t, "decided")))
+				continue
+			}
+			if come := answers(l); len(come) > 0 {
+				tell(rapid.SampledFrom(come).Draw(t, "came"))
+				continue
+			}
 			open, undo := openItems(l), compensating(l)
 			what := rapid.IntRange(0, 3).Draw(t, "what")
 			switch {

@@ -58,8 +58,11 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 		if rapid.IntRange(0, 3).Draw(t, "predicate "+id) == 0 {
 			options = append(options, predicate)
 		}
-		if rapid.IntRange(0, 3).Draw(t, "script "+id) == 0 {
+		switch rapid.IntRange(0, 5).Draw(t, "type of "+id) {
+		case 0:
 			options = append(options, scripted)
+		case 1:
+			options = append(options, drawWait(t))
 		}
 		if rapid.IntRange(0, 3).Draw(t, "flow "+id) == 0 {
 			options = append(options, starts(planned(t, []string{"c"}, step("c"))))
@@ -140,7 +143,13 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 	if rapid.IntRange(0, 5).Draw(t, "by hand") == 0 {
 		return drawControl(t, s)
 	}
-	switch rapid.IntRange(0, 30).Draw(t, "command") {
+	switch rapid.IntRange(0, 37).Draw(t, "command") {
+	case 35, 36:
+		return drawDelivery(t, w)
+	case 37:
+		return scriptResult(w, succeeded("result", "1"))
+	case 31, 32, 33, 34:
+		return drawDecision(t, w)
 	case 25:
 		return unanswered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), "line 1: no")
 	case 26, 27, 28:
@@ -295,6 +304,7 @@ func checkHistory(t *rapid.T, l *life) {
 		}
 	}
 	checkItems(t, l)
+	checkWaits(t, l)
 }
 
 // byHand reports whether a commit repairs a step.
@@ -307,6 +317,9 @@ func byHand(c *sluicev1.Commit, stepID string) bool {
 // checkInTime sees to it that no work item succeeds past its deadline, judged by
 // when its outcome was stored.
 func checkInTime(t *rapid.T, l *life, e *sluicev1.Event, c *sluicev1.Commit) {
+	if l.state.Plan.Steps[l.state.Plan.Index[e.GetStepId()]].Proto.GetWait() != nil {
+		return // it has its own
+	}
 	limit := l.state.Plan.Steps[l.state.Plan.Index[e.GetStepId()]].Proto.GetWork().GetDeadlineMs() * 1_000_000
 	until := l.step(e.GetStepId()).Items[e.GetItem()].Started + limit
 	inTime := func(f *sluicev1.FoldedCommand) bool { return f.GetTimeNs() < until }
@@ -360,8 +373,19 @@ func TestNoFlowGetsStuck(t *testing.T) {
 				l.do(answered(q.GetStepId(), q.GetGeneration(), round > 60 || rapid.IntRange(0, 2).Draw(t, "holds") > 0))
 				continue
 			}
+			if people := asked(l); len(people) > 0 && (round > 60 || rapid.IntRange(0, 2).Draw(t, "people") == 0) {
+				l.do(drawDecision(t, rapid.SampledFrom(people).Draw(t, "decided")))
+				continue
+			}
+			if come := answers(l); len(come) > 0 && (round > 60 || rapid.IntRange(0, 2).Draw(t, "comes") == 0) {
+				l.do(rapid.SampledFrom(come).Draw(t, "came"))
+				continue
+			}
 			open, undo := openItems(l), compensating(l)
 			idle := len(open) == 0 && undo == nil
+			if idle && len(asked(l))+len(answers(l)) > 0 {
+				continue
+			}
 			if idle && len(questions(l)) > 0 {
 				continue
 			}
@@ -415,7 +439,7 @@ func questions(l *life) []*sluicev1.WorkRef {
 	return asked
 }
 
-// openItems are the attempts that run and count.
+// openItems are the attempts that run and count, and that somebody answers.
 func openItems(l *life) []*sluicev1.WorkRef {
 	var open []*sluicev1.WorkRef
 	for i := range l.state.Steps {
@@ -423,7 +447,7 @@ func openItems(l *life) []*sluicev1.WorkRef {
 			continue
 		}
 		for j, it := range l.state.Steps[i].Items {
-			if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE {
+			if it.Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE && l.state.Plan.Steps[i].Proto.GetWait() == nil {
 				w := itemRef(l.state.Plan.Steps[i].ID, j, it.Attempt)
 				w.Generation = it.Generation
 				open = append(open, w)

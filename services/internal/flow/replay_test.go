@@ -92,10 +92,15 @@ func TestEveryEventIsKnown(t *testing.T) {
 	known := "flow_started flow_completed flow_failed flow_canceled flow_paused flow_resumed flow_deactivated flow_retired " +
 		"step_started step_completed step_failed step_skipped step_overridden attribute_set predicate_asked predicate_held " +
 		"work_started work_succeeded work_failed work_not_completed retry_scheduled work_timed_out completion_ignored " +
-		"work_compensating work_compensated compensation_failed parent_told"
+		"work_compensating work_compensated compensation_failed parent_told approval_given wait_keyed message_taken " +
+		"mailbox_opened waiter_added message_kept message_matched waiter_gone message_expired"
 	for name, e := range everyEvent() {
 		l := begin(t, planned(t, []string{"a"}, step("a")), nil)
 		err := l.replica.Replay(&sluicev1.Commit{FlowId: "f", Revision: 2, TimeNs: start, Events: []*sluicev1.Event{e}, Values: [][]byte{[]byte("1")}})
+		if field := e.ProtoReflect().WhichOneof(e.ProtoReflect().Descriptor().Oneofs().ByName("kind")); field.Number() >= 43 {
+			id := flow.MailboxID("paid", nil)
+			err = flow.New(id, plan.Decode).Replay(&sluicev1.Commit{FlowId: id, Revision: 1, TimeNs: start, Events: []*sluicev1.Event{e}})
+		}
 		unknown := err != nil && strings.Contains(err.Error(), "that this release knows")
 		switch {
 		case !strings.Contains(known, name):

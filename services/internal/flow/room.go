@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"hash/fnv"
 
+	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
 
@@ -28,6 +29,9 @@ func (t *Turn) startWaiting() {
 // again.
 func (t *Turn) Due() int64 {
 	at, _ := t.s.NextDeadline()
+	if subject.IsMailbox(t.s.ID) {
+		return at
+	}
 	t.s.left = t.s.left || t.left
 	suspect := t.env.Full || t.repeated || t.s.left
 	if !t.s.Exists() || !suspect {

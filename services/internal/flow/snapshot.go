@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 )
@@ -25,6 +26,9 @@ func (s *State) snapshotDue() bool {
 	size := len(s.Attributes)
 	for i := range s.Steps {
 		size += 1 + len(s.Steps[i].Items)
+	}
+	if s.mail != nil {
+		size += len(s.mail.waiters) + len(s.mail.messages)
 	}
 	return s.eventsSinceSnapshot >= size
 }
@@ -87,6 +91,7 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 	}
 	snap.Ending = snapshotEnding(s.Ending)
 	snap.Strays = snapshotStrays(s.strays)
+	snap.Mailbox = s.mail.snapshot(&values)
 	snap.Values = values.list
 	return snap
 }
@@ -118,6 +123,12 @@ func snapshotStep(st *Step, values *valueTable) *sluicev1.StepState {
 			NextRetryNs: it.NextRetry,
 
 			HeartbeatDeadlineNs: it.Heartbeat,
+			WaitUntilNs:         it.Until,
+			Approvals:           snapshotApprovals(it.Approvals),
+			Mailbox:             it.mailbox,
+			KeyedAttempt:        it.keyed,
+			MessageRun:          it.took.run,
+			MessageNumber:       it.took.number,
 
 			Inputs:       values.refs(it.Inputs),
 			Outputs:      values.refs(it.Outputs),
@@ -144,6 +155,9 @@ func snapshotSeen(list []seen) []*sluicev1.IgnoredCompletion {
 // [ErrMalformed] when the snapshot makes no sense.
 func Restore(id string, snap *sluicev1.Snapshot, plans Plans) (*State, error) {
 	s := New(id, plans)
+	if subject.IsMailbox(id) {
+		return s, s.restoreMailbox(snap)
+	}
 	p, err := plans(snap.GetPlan())
 	if err != nil {
 		return nil, fmt.Errorf("%w: plan of a snapshot: %w", ErrMalformed, err)
@@ -272,6 +286,11 @@ func (it *Item) restore(snap *sluicev1.WorkState, values [][]byte) error {
 		Deadline:     snap.GetDeadlineNs(),
 		NextRetry:    snap.GetNextRetryNs(),
 		Heartbeat:    snap.GetHeartbeatDeadlineNs(),
+		Until:        snap.GetWaitUntilNs(),
+		Approvals:    restoreApprovals(snap.GetApprovals()),
+		mailbox:      snap.GetMailbox(),
+		keyed:        snap.GetKeyedAttempt(),
+		took:         messageRef{snap.GetMessageRun(), snap.GetMessageNumber()},
 		Error:        snap.GetError(),
 		digest:       snap.GetDigest(),
 		ignored:      restoreSeen(snap.GetIgnored()),

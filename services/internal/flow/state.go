@@ -48,6 +48,7 @@ type State struct {
 
 	planBytes []byte
 	plans     Plans
+	mail      *mailbox // nil for flows
 	folded    folded
 	deadlines deadlines
 	strays    []stray
@@ -104,10 +105,17 @@ type Item struct {
 	Completed  int64
 	Deadline   int64                      // when the running attempt times out, at the latest with the work item; 0 means never
 	NextRetry  int64                      // when the next attempt starts; 0 when none is due
+	Until      int64                      // when the wait that runs is over; 0 where it is for no time
 	Heartbeat  int64                      // when the running attempt ends if no heartbeat came until then; 0 means that none is asked for
 	Inputs     map[string]json.RawMessage // its own: the elements of for_each inputs
 	Outputs    map[string]json.RawMessage
 	Error      string // of the last attempt
+
+	mailbox string     // id of the mailbox that was told that it waits
+	keyed   uint32     // in which attempt it was
+	took    messageRef // the message that it took in that attempt
+
+	Approvals []Approval // of what it waits for, in this attempt
 
 	Compensation *Compensation // nil until its success is being undone
 
@@ -140,8 +148,8 @@ func New(id string, plans Plans) *State {
 	return &State{ID: id, plans: plans}
 }
 
-// Exists reports whether the flow has been started.
-func (s *State) Exists() bool { return s.Revision > 0 || s.Plan != nil }
+// Exists reports whether the flow has been started, or the mailbox opened.
+func (s *State) Exists() bool { return s.Revision > 0 || s.Plan != nil || s.mail != nil }
 
 // Final reports whether the flow has ended.
 func (s *State) Final() bool {
@@ -191,6 +199,9 @@ func (it *Item) open() bool {
 func (it *Item) due() int64 {
 	switch it.Status {
 	case sluicev1.WorkStatus_WORK_STATUS_ACTIVE:
+		if it.Until != 0 {
+			return it.waitDue()
+		}
 		if heartbeat := max(it.Heartbeat, it.listen); heartbeat != 0 && (it.Deadline == 0 || heartbeat < it.Deadline) {
 			return heartbeat
 		}

@@ -45,6 +45,9 @@ func (t *Turn) scriptResult(c *sluicev1.ScriptResult, at Position) Verdict {
 	if work == nil || outcome == nil {
 		return Verdict{Kind: Impossible, Reason: "result of a script without work item or outcome"}
 	}
+	if i, ok := t.s.Plan.Index[work.GetStepId()]; ok && !c.GetPredicate() && t.s.waitMessage(i) != nil {
+		return t.keyed(c, at)
+	}
 	if !c.GetPredicate() {
 		return t.reportCall(&sluicev1.ReportCall{Work: work, Outcome: outcome}, at)
 	}

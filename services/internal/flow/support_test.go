@@ -281,9 +281,13 @@ func soonest(s *flow.State) int64 {
 	see(s.Deadline)
 	for i := range s.Steps {
 		whole := s.Plan.Steps[i].Proto.GetWork().GetDeadlineMs()
+		if s.Plan.Steps[i].Proto.GetWait() != nil {
+			whole = 0
+		}
 		for j := range s.Steps[i].Items {
 			it := &s.Steps[i].Items[j]
 			see(it.Deadline)
+			see(it.Until)
 			if s.Status != sluicev1.FlowStatus_FLOW_STATUS_PAUSED {
 				see(it.NextRetry)
 			}

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/pkg/token"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 )
@@ -101,6 +102,9 @@ type Verdict struct {
 	Revision uint64          // of the commit that folded a Repeat; 0 when that is forgotten
 	Reply    *sluicev1.Reply // for whoever waits; nil when the command wants none
 	Reason   string          // of an Impossible command
+	// Answer are commands to others that follow from the command itself, and are to
+	// be stored before it is acked.
+	Answer []*sluicev1.Command
 }
 
 // Apply decides one command. Position is where it stands in COMMANDS.
@@ -132,6 +136,9 @@ func (t *Turn) Apply(cmd *sluicev1.Command, at Position) Verdict {
 
 // decide returns a verdict of kind 0 where the events say it.
 func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
+	if subject.IsMailbox(t.s.ID) {
+		return t.decideMail(cmd, at)
+	}
 	if start := cmd.GetStartFlow(); start != nil {
 		return t.startFlow(start)
 	}
@@ -162,6 +169,10 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 		return t.retryFlow(k.RetryFlow)
 	case *sluicev1.Command_OverrideStep:
 		return t.overrideStep(k.OverrideStep)
+	case *sluicev1.Command_DecideApproval:
+		return t.decideApproval(k.DecideApproval, at)
+	case *sluicev1.Command_DeliverMessage:
+		return t.deliverMessage(k.DeliverMessage, at)
 	case *sluicev1.Command_ChildEnded:
 		return t.childEnded(k.ChildEnded, at)
 	case *sluicev1.Command_ParentHeard:
@@ -174,11 +185,15 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 func (t *Turn) absent(cmd *sluicev1.Command) Verdict {
 	switch cmd.GetKind().(type) {
 	case *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow, *sluicev1.Command_PauseFlow,
-		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
+		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep,
+		*sluicev1.Command_DecideApproval:
 		return Verdict{Kind: Absent, Reply: &sluicev1.Reply{
 			Code:   sluicev1.ReplyCode_REPLY_CODE_NOT_FOUND,
 			Detail: fmt.Sprintf("flow %q does not exist", cmd.GetFlowId()),
 		}}
+	case *sluicev1.Command_DeliverMessage:
+		c := cmd.GetDeliverMessage()
+		return Verdict{Kind: Absent, Answer: []*sluicev1.Command{endOfWait(c.GetMailbox(), t.s.ID, c.GetWork(), messageRef{})}}
 	case nil:
 		return Verdict{Kind: Impossible, Reason: "command without a kind"}
 	default:
@@ -230,7 +245,8 @@ func (t *Turn) repeat(at Position) (uint64, bool) {
 func (t *Turn) repeatedReply(cmd *sluicev1.Command) *sluicev1.Reply {
 	switch cmd.GetKind().(type) {
 	case *sluicev1.Command_StartFlow, *sluicev1.Command_CancelFlow, *sluicev1.Command_RetireFlow, *sluicev1.Command_PauseFlow,
-		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep:
+		*sluicev1.Command_ResumeFlow, *sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep,
+		*sluicev1.Command_DecideApproval, *sluicev1.Command_PostMessage:
 		return &sluicev1.Reply{Code: sluicev1.ReplyCode_REPLY_CODE_OK, Revision: t.s.Revision}
 	default:
 		return nil

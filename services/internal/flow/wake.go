@@ -42,6 +42,8 @@ func (t *Turn) settleDeadline(d deadline) {
 		t.fail(fmt.Sprintf("the flow did not end within %d ms", t.s.timeout()/millisecond))
 	case t.s.over():
 		t.settleLate(d.step, d.item)
+	case t.s.isWait(d.step):
+		t.waitOver(d.step, d.item)
 	case t.isOver(d.step, d.item, t.now):
 		t.runOut(d.step, d.item)
 	case t.s.Steps[d.step].Items[d.item].Status == sluicev1.WorkStatus_WORK_STATUS_ACTIVE:

@@ -12,6 +12,10 @@ import (
 // startAttempt begins the next attempt of a work item: its invocation follows
 // from the event. The first one says which inputs the work item has of its own.
 func (t *Turn) startAttempt(i, j int, inputs map[string]json.RawMessage) {
+	if t.s.isWait(i) {
+		t.startWait(i, j, inputs)
+		return
+	}
 	it := &t.s.Steps[i].Items[j]
 	work := t.s.Plan.Steps[i].Proto.GetWork()
 	t.attempts++
@@ -65,6 +69,10 @@ func timedOut(limit string) string {
 
 // timeOut ends an attempt that had no outcome, or no heartbeat, in time.
 func (t *Turn) timeOut(i, j int, limit string) {
+	if t.s.isWait(i) {
+		t.waitOver(i, j)
+		return
+	}
 	t.emit(t.workEvent(i, j, &sluicev1.Event{Kind: &sluicev1.Event_WorkTimedOut{WorkTimedOut: &sluicev1.WorkTimedOut{
 		Limit: limit,
 	}}}))

@@ -70,6 +70,8 @@ func (t *Turn) reportCall(c *sluicev1.ReportCall, at Position) Verdict {
 func (t *Turn) refusal(i int, work *sluicev1.WorkRef, outcome *sluicev1.Outcome) string {
 	it, attempt := &t.s.Steps[i].Items[work.GetItem()], max(work.GetAttempt(), 1)
 	switch {
+	case t.s.isWait(i):
+		return "a step that waits takes no completion"
 	case work.GetGeneration() != it.Generation:
 		return "the work item was retried by hand since"
 	case it.succeeded():

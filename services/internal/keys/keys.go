@@ -1,5 +1,6 @@
 // Package keys holds the token signing keys of an installation: from the
-// configuration, or from a bucket that the first engine fills.
+// configuration, or from a bucket that the first engine fills; and those of the
+// links of approvals, from a bucket of the consoles.
 package keys
 
 import (
@@ -41,17 +42,28 @@ func Open(ctx context.Context, b *bus.Bus, text string, create bool, log *slog.L
 		k.ring.Store(ring)
 		return k, nil
 	}
-	kv, err := b.JS.KeyValue(ctx, b.Space.Name(bus.BucketKeys))
+	return k, k.open(ctx, b, bus.BucketKeys, create)
+}
+
+// OpenLinks returns the keys that sign the links of approvals, which only
+// consoles know: the first one makes them.
+func OpenLinks(ctx context.Context, b *bus.Bus, log *slog.Logger) (*Keys, error) {
+	k := &Keys{log: log}
+	return k, k.open(ctx, b, bus.BucketLinks, true)
+}
+
+func (k *Keys) open(ctx context.Context, b *bus.Bus, bucket string, create bool) error {
+	kv, err := b.JS.KeyValue(ctx, b.Space.Name(bucket))
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "keys.Open", err)
+		return fault.New(fault.Unavailable, "keys.Open", err)
 	}
 	k.kv = kv
 	if create {
 		if err := k.create(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return k, k.wait(ctx)
+	return k.wait(ctx)
 }
 
 func (k *Keys) create(ctx context.Context) error {

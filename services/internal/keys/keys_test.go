@@ -104,3 +104,28 @@ func TestKeysOfTheConfiguration(t *testing.T) {
 		t.Errorf("keys %v, %v", k, err)
 	}
 }
+
+// Consoles share the keys of links, and these are no keys of tokens.
+func TestConsolesShareTheKeysOfLinks(t *testing.T) {
+	t.Parallel()
+	b := testkit.Bus(t)
+	if _, err := open(t.Context(), b, "", true); err != nil {
+		t.Fatal(err)
+	}
+	claims := token.Claims{FlowID: "f", StepID: "approve/1/s"}
+	var made []string
+	for range 2 {
+		k, err := keys.OpenLinks(t.Context(), b, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, k.Ring().Mint(claims))
+	}
+	tokens, err := open(t.Context(), b, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made[0] != made[1] || made[0] == tokens.Ring().Mint(claims) {
+		t.Error("the consoles do not share a key of their own")
+	}
+}

@@ -96,6 +96,9 @@ func (b *builder) plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep,
 		}
 	}
 	s.Predicate = scriptOf(def.Predicate)
+	if def.Wait != nil {
+		s.Wait, s.Work = waitOf(def.Wait), waitWork(def.WorkConfig)
+	}
 	if def.HTTP != nil {
 		s.Endpoint, s.CallTimeoutMs = def.HTTP.Endpoint, def.HTTP.Timeout
 		s.Compensate = def.HTTP.Compensate

@@ -66,9 +66,11 @@ type WorkItem struct {
 	StartedAt   time.Time `json:"started_at,omitzero"`
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	Deadline    time.Time `json:"deadline,omitzero"`
+	WaitUntil   time.Time `json:"wait_until,omitzero"`     // when a wait for a time is over
 	ChildFlowID string    `json:"child_flow_id,omitempty"` // of the last attempt
 	Progress    *Progress `json:"progress,omitempty"`
 
+	Approval     *Approval     `json:"approval,omitempty"`
 	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
@@ -125,6 +127,7 @@ func FlowOf(s *flow.State) Flow {
 	}
 	for i := range s.Steps {
 		out.Executions[s.Plan.Steps[i].ID] = executionOf(s, i)
+		addApprovals(out.Executions[s.Plan.Steps[i].ID], s, i)
 	}
 	return out
 }
@@ -169,6 +172,7 @@ func workItemOf(it *flow.Item) WorkItem {
 		StartedAt:   Time(it.Started),
 		CompletedAt: Time(it.Completed),
 		Deadline:    Time(it.Deadline),
+		WaitUntil:   Time(it.Until),
 
 		Compensation: compensationOf(it.Compensation),
 	}

@@ -145,7 +145,7 @@ func (f *fold) work(it *client.WorkItem, e event.Event, shared client.Values) er
 		f.anyError[key] = true
 	case event.RetryScheduled:
 		it.RetryCount, it.NextRetryAt = e.RetryCount, e.NextRetryAt
-	case event.CompletionIgnored:
+	case event.CompletionIgnored, event.ApprovalGiven, event.WaitKeyed, event.MessageTaken:
 	default:
 		return fmt.Errorf("%s is no event of a work item", e.Type)
 	}

@@ -24,6 +24,7 @@ type History struct {
 	stream string
 	flowID string
 	space  subject.Space
+	plans  flow.Plans
 
 	state *flow.State
 	// sound is true while the state is what all commits so far made.
@@ -55,7 +56,7 @@ type outcome struct {
 // NewHistory returns a history that no commit has come of yet.
 func NewHistory(space subject.Space, stream, flowID string, plans flow.Plans) *History {
 	return &History{
-		stream: stream, flowID: flowID, space: space, state: flow.New(flowID, plans), sound: true,
+		stream: stream, flowID: flowID, space: space, plans: plans, state: flow.New(flowID, plans), sound: true,
 		outcomes: map[work]outcome{},
 	}
 }
@@ -96,6 +97,9 @@ func (h *History) Add(m *bus.Stored) *sluicev1.Commit {
 		return nil
 	}
 	h.place(m, commit)
+	if h.restored(m, commit) {
+		h.any, h.revision, h.checksum = true, commit.GetRevision()-1, commit.GetPreviousChecksum()
+	}
 	h.links(m, commit)
 	h.decided(m, commit)
 	if reason := m.Header.Get(bus.HeaderBroken); reason != "" {
@@ -106,6 +110,21 @@ func (h *History) Add(m *bus.Stored) *sluicev1.Commit {
 	h.retired = flow.Kind(commit) == subject.KindRetired
 	h.pass(m, commit.GetRevision(), journal.Checksum(m.Data))
 	return commit
+}
+
+// restored begins with the snapshot of a mailbox whose history was trimmed: what
+// came before it is not needed any more.
+func (h *History) restored(m *bus.Stored, c *sluicev1.Commit) bool {
+	if h.any || !subject.IsMailbox(h.flowID) || c.GetSnapshot() == nil {
+		return false
+	}
+	state, err := flow.Restore(h.flowID, c.GetSnapshot(), h.plans)
+	if err != nil {
+		h.wrong(Snapshot, m, c, err.Error())
+		return false
+	}
+	h.state = state
+	return true
 }
 
 // pass goes past a commit. Without a checksum it is a damaged one.

@@ -17,7 +17,8 @@ import (
 func Flow(lookup conf.Lookup) *cobra.Command {
 	cmd := &cobra.Command{Use: "flow", Short: "Start, show, list, cancel and repair flows"}
 	cmd.AddCommand(flowStart(lookup), flowGet(lookup), flowList(lookup), flowCancel(lookup), flowEvents(lookup),
-		flowPause(lookup), flowResume(lookup), flowRetry(lookup), flowSkip(lookup), flowComplete(lookup), flowFail(lookup))
+		flowPause(lookup), flowResume(lookup), flowRetry(lookup), flowSkip(lookup), flowComplete(lookup), flowFail(lookup),
+		flowApprove(lookup), flowReject(lookup))
 	return cmd
 }
 

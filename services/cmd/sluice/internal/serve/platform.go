@@ -37,6 +37,16 @@ func (h *host) open(ctx context.Context) error {
 		}
 		h.keep("keys", p.Keys)
 	}
+	if h.Links {
+		err := h.until(ctx, "link keys", func() (err error) {
+			p.Links, err = keys.OpenLinks(ctx, p.Bus, h.log)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		h.keep("link keys", p.Links)
+	}
 	if !h.Registry {
 		return nil
 	}

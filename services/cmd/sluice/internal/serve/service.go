@@ -41,7 +41,9 @@ type Platform struct {
 	Index    *tokenindex.Index
 	Keys     *keys.Keys
 	Registry *registry.Registry
-	Log      *slog.Logger
+	// Links are the keys of the links of approvals; nil likewise.
+	Links *keys.Keys
+	Log   *slog.Logger
 	// Metrics is the role's own registry.
 	Metrics prometheus.Registerer
 }
@@ -59,6 +61,9 @@ type Service struct {
 	Redis    *Redis
 	Keys     *Keys
 	Registry bool
+	// Links says that they need the keys of the links of approvals, which are made
+	// where there are none.
+	Links bool
 	// Makes lets it make what is not there yet: streams, buckets, consumers and
 	// signing keys. Others wait for them.
 	Makes bool
