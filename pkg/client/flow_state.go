@@ -40,14 +40,19 @@ type Digest struct {
 
 // FlowState is the whole state of a flow.
 type FlowState struct {
-	ID          string            `json:"id"`
-	Status      Status            `json:"status"`
-	CreatedAt   time.Time         `json:"created_at"`
-	CompletedAt time.Time         `json:"completed_at,omitzero"`
-	LastUpdated time.Time         `json:"last_updated"`
-	Plan        Plan              `json:"plan"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	Error       string            `json:"error,omitempty"`
+	ID          string    `json:"id"`
+	Status      Status    `json:"status"`
+	CreatedAt   time.Time `json:"created_at"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	LastUpdated time.Time `json:"last_updated"`
+	// StartAt is when the steps were asked to start; zero means at once.
+	StartAt time.Time `json:"start_at,omitzero"`
+	// BegunAt is when that came, where it was later than CreatedAt; zero means
+	// that the flow still waits for it.
+	BegunAt time.Time         `json:"begun_at,omitzero"`
+	Plan    Plan              `json:"plan"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Error   string            `json:"error,omitempty"`
 	// Ending is how the flow will end once what succeeded is compensated; nil
 	// before that is decided, and once it has ended.
 	Ending       *Ending              `json:"ending,omitempty"`

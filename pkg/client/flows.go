@@ -28,6 +28,9 @@ type StartRequest struct {
 	// CallbackSecret, whsec_ and base64 of at least 24 bytes, is what that is
 	// signed with; empty signs nothing. It is shown nowhere.
 	CallbackSecret string `json:"callback_secret,omitempty"`
+	// StartAt is when the steps start; zero, and what is past, mean at once. The
+	// flow is stored, and can be canceled, before.
+	StartAt time.Time `json:"start_at,omitzero"`
 }
 
 // StartFlow starts a flow and returns its id. When it returns without an error

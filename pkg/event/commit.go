@@ -72,6 +72,8 @@ func (b *builder) flow(e *sluicev1.Event) bool {
 		b.Type, b.Reason, b.By = FlowPaused, k.FlowPaused.GetReason(), k.FlowPaused.GetBy()
 	case *sluicev1.Event_FlowResumed:
 		b.Type, b.Reason, b.By = FlowResumed, k.FlowResumed.GetReason(), k.FlowResumed.GetBy()
+	case *sluicev1.Event_FlowBegun:
+		b.Type = FlowBegun
 	case *sluicev1.Event_FlowDeactivated:
 		b.Type = FlowDeactivated
 	case *sluicev1.Event_FlowRetired:
@@ -93,6 +95,7 @@ func (b *builder) flowStarted(k *sluicev1.FlowStarted) {
 	b.Init, b.Labels = b.resolveAll(k.GetInit()), k.GetLabels()
 	b.TimeoutMS, b.CallbackURL = k.GetTimeoutMs(), k.GetCallbackUrl()
 	b.ParentFlowID, b.ParentStepID = k.GetParentFlowId(), k.GetParentStepId()
+	b.StartAt = at(k.GetStartAtNs())
 }
 
 func (b *builder) step(e *sluicev1.Event) bool {

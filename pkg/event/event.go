@@ -32,7 +32,7 @@ type Event struct {
 	// share it.
 	Revision uint64 `json:"revision"`
 
-	// Goals, Init, Labels, TimeoutMS and the parent come with flow_started.
+	// Goals, Init, Labels, TimeoutMS, StartAt and the parent come with flow_started.
 	Goals        []string                   `json:"goals,omitempty"`
 	Init         map[string]json.RawMessage `json:"init,omitempty"`
 	Labels       map[string]string          `json:"labels,omitempty"`
@@ -40,6 +40,9 @@ type Event struct {
 	ParentFlowID string                     `json:"parent_flow_id,omitempty"`
 	ParentStepID string                     `json:"parent_step_id,omitempty"`
 	CallbackURL  string                     `json:"callback_url,omitempty"`
+	// StartAt is when the steps were asked to start; zero means at once. Where it is
+	// later than the flow_started, a flow_begun says that it came.
+	StartAt time.Time `json:"start_at,omitzero"`
 
 	// Inputs of a step, or of a work item where they differ from its step's.
 	Inputs map[string]json.RawMessage `json:"inputs,omitempty"`

@@ -53,8 +53,8 @@ func TestEvents(t *testing.T) {
 	}{
 		{"flow_started", &sluicev1.Event{Kind: &sluicev1.Event_FlowStarted{FlowStarted: &sluicev1.FlowStarted{
 			Plan: plan(t), Run: 7, Init: map[string]uint32{"amount": 2}, Labels: map[string]string{"team": "pay"}, TimeoutMs: 500,
-			ParentFlowId: "p", ParentStepId: "s", CallbackUrl: "http://c/",
-		}}}, "", `,"goals":["charge","send"],"init":{"amount":12.50},"labels":{"team":"pay"},"timeout_ms":500,"parent_flow_id":"p","parent_step_id":"s","callback_url":"http://c/"`},
+			ParentFlowId: "p", ParentStepId: "s", CallbackUrl: "http://c/", StartAtNs: 1_000_000_000,
+		}}}, "", `,"goals":["charge","send"],"init":{"amount":12.50},"labels":{"team":"pay"},"timeout_ms":500,"parent_flow_id":"p","parent_step_id":"s","callback_url":"http://c/","start_at":"1970-01-01T00:00:01Z"`},
 		{"flow_completed", &sluicev1.Event{Kind: &sluicev1.Event_FlowCompleted{FlowCompleted: &sluicev1.FlowCompleted{
 			Result: map[string]uint32{"receipt": 1, "paid": 2}, Omitted: []string{"scan"},
 		}}}, "", `,"result":{"paid":12.50,"receipt":"a"},"omitted":["scan"]`},
@@ -74,6 +74,7 @@ func TestEvents(t *testing.T) {
 			"flow_resumed", &sluicev1.Event{Kind: &sluicev1.Event_FlowResumed{FlowResumed: &sluicev1.FlowResumed{Reason: "r", By: "me"}}}, "",
 			`,"reason":"r","by":"me"`,
 		},
+		{"flow_begun", &sluicev1.Event{Kind: &sluicev1.Event_FlowBegun{FlowBegun: &sluicev1.FlowBegun{DeadlineNs: 7}}}, "", ""},
 		{"flow_deactivated", &sluicev1.Event{Kind: &sluicev1.Event_FlowDeactivated{FlowDeactivated: &sluicev1.FlowDeactivated{}}}, "", ""},
 		{"flow_retired", &sluicev1.Event{Kind: &sluicev1.Event_FlowRetired{FlowRetired: &sluicev1.FlowRetired{By: "me"}}}, "", `,"by":"me"`},
 		{"parent_told", &sluicev1.Event{Kind: &sluicev1.Event_ParentTold{ParentTold: &sluicev1.ParentTold{}}}, "", ""},

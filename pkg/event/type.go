@@ -11,6 +11,7 @@ const (
 	FlowCanceled    Type = "flow_canceled"
 	FlowPaused      Type = "flow_paused"
 	FlowResumed     Type = "flow_resumed"
+	FlowBegun       Type = "flow_begun"       // the time came that it was started for
 	FlowDeactivated Type = "flow_deactivated" // ended, and nothing of it can act any more
 	FlowRetired     Type = "flow_retired"     // the history is about to be purged
 	ParentTold      Type = "parent_told"      // a child's parent has heard of its end

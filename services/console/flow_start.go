@@ -32,9 +32,7 @@ type startRequest struct {
 
 	CallbackURL    string `json:"callback_url"`
 	CallbackSecret string `json:"callback_secret"`
-
-	// What the contract has and this release has not.
-	StartAt json.RawMessage `json:"start_at"`
+	StartAt        string `json:"start_at"`
 }
 
 // A flowRequest is a start request that was checked, and what makes it equal to
@@ -48,6 +46,8 @@ type flowRequest struct {
 	limit  int64
 
 	callbackURL, callbackSecret string
+
+	startAt time.Time // zero means at once
 
 	digest []byte
 }
@@ -115,7 +115,7 @@ func (c *Console) start(ctx context.Context, r flowRequest) (int, error) {
 		FlowId: r.id,
 		Kind: &sluicev1.Command_StartFlow{StartFlow: &sluicev1.StartFlow{
 			Plan: made.bytes, Init: init, Labels: r.labels, TimeoutMs: r.limit, RequestDigest: r.digest,
-			CallbackUrl: r.callbackURL, CallbackSecret: []byte(r.callbackSecret),
+			CallbackUrl: r.callbackURL, CallbackSecret: []byte(r.callbackSecret), StartAtNs: nanoseconds(r.startAt),
 		}},
 	}
 	if size, limit := proto.Size(cmd), int(c.bus.NC.MaxPayload()/2); size > limit {
@@ -166,13 +166,6 @@ func (c *Console) startedBefore(ctx context.Context, r flowRequest, unplannable 
 // check refuses what cannot be started, with the field's name.
 func (c *Console) check(r startRequest) (flowRequest, error) {
 	var none flowRequest
-	for name, value := range map[string]json.RawMessage{
-		"start_at": r.StartAt,
-	} {
-		if len(value) > 0 && string(value) != "null" {
-			return none, absent(name)
-		}
-	}
 	if err := checkCallback(r.CallbackURL, r.CallbackSecret); err != nil {
 		return none, err
 	}
@@ -191,6 +184,9 @@ func (c *Console) check(r startRequest) (flowRequest, error) {
 	}
 	if r.TimeoutMS < 0 || r.TimeoutMS > maxTimeoutMS {
 		return none, wrong("timeout_ms", "must be a whole number from 0 to %d", maxTimeoutMS)
+	}
+	if out.startAt, err = parseStartAt(r.StartAt); err != nil {
+		return none, err
 	}
 	if r.ID == "" {
 		id, err := uuid.NewV7() // in order of time, so that lists of ids are too
@@ -242,6 +238,9 @@ func (r flowRequest) digestOf() ([]byte, error) {
 	}
 	if r.callbackSecret != "" { // of more than can be guessed, so its digest tells nothing of it
 		same["callback_secret"] = r.callbackSecret
+	}
+	if !r.startAt.IsZero() {
+		same["start_at"] = r.startAt.Format(time.RFC3339Nano)
 	}
 	text, err := json.Marshal(same)
 	if err != nil {

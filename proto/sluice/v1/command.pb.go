@@ -547,7 +547,9 @@ type StartFlow struct {
 	// What the callback is signed with; the engine seals it before it is written down.
 	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
 	// What a child flow knows of its parent.
-	Parent        *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	// When its steps start, in Unix nanoseconds; 0 and what is past mean at once.
+	StartAtNs     int64 `protobuf:"varint,51,opt,name=start_at_ns,json=startAtNs,proto3" json:"start_at_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -650,6 +652,13 @@ func (x *StartFlow) GetParent() *ParentLink {
 		return x.Parent
 	}
 	return nil
+}
+
+func (x *StartFlow) GetStartAtNs() int64 {
+	if x != nil {
+		return x.StartAtNs
+	}
+	return 0
 }
 
 // WorkRef names one attempt of one work item.
@@ -2351,7 +2360,7 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\fcancel_child\x18\x1a \x01(\v2\x16.sluice.v1.CancelChildH\x00R\vcancelChild\x12;\n" +
 	"\fparent_heard\x18\x1b \x01(\v2\x16.sluice.v1.ParentHeardH\x00R\vparentHeard\x12>\n" +
 	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\x93\x04\n" +
+	"\x04kindJ\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\xb3\x04\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -2363,7 +2372,8 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\x0eparent_step_id\x18\a \x01(\tR\fparentStepId\x12!\n" +
 	"\fcallback_url\x18\b \x01(\tR\vcallbackUrl\x12,\n" +
 	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x12-\n" +
-	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x1a7\n" +
+	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12\x1e\n" +
+	"\vstart_at_ns\x183 \x01(\x03R\tstartAtNs\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\x1a9\n" +

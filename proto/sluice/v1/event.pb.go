@@ -72,6 +72,7 @@ type Event struct {
 	//	*Event_WaiterGone
 	//	*Event_MessageExpired
 	//	*Event_ParentTold
+	//	*Event_FlowBegun
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -473,6 +474,15 @@ func (x *Event) GetParentTold() *ParentTold {
 	return nil
 }
 
+func (x *Event) GetFlowBegun() *FlowBegun {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_FlowBegun); ok {
+			return x.FlowBegun
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -622,6 +632,10 @@ type Event_ParentTold struct {
 	ParentTold *ParentTold `protobuf:"bytes,50,opt,name=parent_told,json=parentTold,proto3,oneof"`
 }
 
+type Event_FlowBegun struct {
+	FlowBegun *FlowBegun `protobuf:"bytes,60,opt,name=flow_begun,json=flowBegun,proto3,oneof"`
+}
+
 func (*Event_FlowStarted) isEvent_Kind() {}
 
 func (*Event_FlowCompleted) isEvent_Kind() {}
@@ -694,6 +708,8 @@ func (*Event_MessageExpired) isEvent_Kind() {}
 
 func (*Event_ParentTold) isEvent_Kind() {}
 
+func (*Event_FlowBegun) isEvent_Kind() {}
+
 // FlowStarted is the first event of every flow.
 type FlowStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -716,7 +732,9 @@ type FlowStarted struct {
 	// What the callback is signed with, sealed by a token key: histories are read by many.
 	CallbackSecret []byte `protobuf:"bytes,20,opt,name=callback_secret,json=callbackSecret,proto3" json:"callback_secret,omitempty"`
 	// What a child flow knows of its parent.
-	Parent        *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent *ParentLink `protobuf:"bytes,41,opt,name=parent,proto3" json:"parent,omitempty"`
+	// When its steps were asked to start, in Unix nanoseconds; 0 means at once. Where that is later than the commit, flow_begun says that it came.
+	StartAtNs     int64 `protobuf:"varint,51,opt,name=start_at_ns,json=startAtNs,proto3" json:"start_at_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -828,6 +846,59 @@ func (x *FlowStarted) GetParent() *ParentLink {
 	return nil
 }
 
+func (x *FlowStarted) GetStartAtNs() int64 {
+	if x != nil {
+		return x.StartAtNs
+	}
+	return 0
+}
+
+// FlowBegun says that the time came for which the flow was started: its steps start from here on, and its timeout counts.
+type FlowBegun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the flow fails if it has not ended, in Unix nanoseconds; 0 means no limit.
+	DeadlineNs    int64 `protobuf:"varint,1,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowBegun) Reset() {
+	*x = FlowBegun{}
+	mi := &file_sluice_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowBegun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowBegun) ProtoMessage() {}
+
+func (x *FlowBegun) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowBegun.ProtoReflect.Descriptor instead.
+func (*FlowBegun) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FlowBegun) GetDeadlineNs() int64 {
+	if x != nil {
+		return x.DeadlineNs
+	}
+	return 0
+}
+
 // FlowCompleted says that every goal was reached.
 type FlowCompleted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -841,7 +912,7 @@ type FlowCompleted struct {
 
 func (x *FlowCompleted) Reset() {
 	*x = FlowCompleted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[2]
+	mi := &file_sluice_v1_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +924,7 @@ func (x *FlowCompleted) String() string {
 func (*FlowCompleted) ProtoMessage() {}
 
 func (x *FlowCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[2]
+	mi := &file_sluice_v1_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +937,7 @@ func (x *FlowCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowCompleted.ProtoReflect.Descriptor instead.
 func (*FlowCompleted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *FlowCompleted) GetResult() map[string]uint32 {
@@ -893,7 +964,7 @@ type FlowFailed struct {
 
 func (x *FlowFailed) Reset() {
 	*x = FlowFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[3]
+	mi := &file_sluice_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +976,7 @@ func (x *FlowFailed) String() string {
 func (*FlowFailed) ProtoMessage() {}
 
 func (x *FlowFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[3]
+	mi := &file_sluice_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +989,7 @@ func (x *FlowFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFailed.ProtoReflect.Descriptor instead.
 func (*FlowFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FlowFailed) GetError() string {
@@ -939,7 +1010,7 @@ type FlowCanceled struct {
 
 func (x *FlowCanceled) Reset() {
 	*x = FlowCanceled{}
-	mi := &file_sluice_v1_event_proto_msgTypes[4]
+	mi := &file_sluice_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1022,7 @@ func (x *FlowCanceled) String() string {
 func (*FlowCanceled) ProtoMessage() {}
 
 func (x *FlowCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[4]
+	mi := &file_sluice_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1035,7 @@ func (x *FlowCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowCanceled.ProtoReflect.Descriptor instead.
 func (*FlowCanceled) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FlowCanceled) GetReason() string {
@@ -992,7 +1063,7 @@ type FlowPaused struct {
 
 func (x *FlowPaused) Reset() {
 	*x = FlowPaused{}
-	mi := &file_sluice_v1_event_proto_msgTypes[5]
+	mi := &file_sluice_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1075,7 @@ func (x *FlowPaused) String() string {
 func (*FlowPaused) ProtoMessage() {}
 
 func (x *FlowPaused) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[5]
+	mi := &file_sluice_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1088,7 @@ func (x *FlowPaused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowPaused.ProtoReflect.Descriptor instead.
 func (*FlowPaused) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FlowPaused) GetReason() string {
@@ -1048,7 +1119,7 @@ type FlowResumed struct {
 
 func (x *FlowResumed) Reset() {
 	*x = FlowResumed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[6]
+	mi := &file_sluice_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1131,7 @@ func (x *FlowResumed) String() string {
 func (*FlowResumed) ProtoMessage() {}
 
 func (x *FlowResumed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[6]
+	mi := &file_sluice_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1144,7 @@ func (x *FlowResumed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowResumed.ProtoReflect.Descriptor instead.
 func (*FlowResumed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FlowResumed) GetReason() string {
@@ -1106,7 +1177,7 @@ type FlowDeactivated struct {
 
 func (x *FlowDeactivated) Reset() {
 	*x = FlowDeactivated{}
-	mi := &file_sluice_v1_event_proto_msgTypes[7]
+	mi := &file_sluice_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1189,7 @@ func (x *FlowDeactivated) String() string {
 func (*FlowDeactivated) ProtoMessage() {}
 
 func (x *FlowDeactivated) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[7]
+	mi := &file_sluice_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1202,7 @@ func (x *FlowDeactivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowDeactivated.ProtoReflect.Descriptor instead.
 func (*FlowDeactivated) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 // FlowRetired says that the flow's history is about to be purged.
@@ -1145,7 +1216,7 @@ type FlowRetired struct {
 
 func (x *FlowRetired) Reset() {
 	*x = FlowRetired{}
-	mi := &file_sluice_v1_event_proto_msgTypes[8]
+	mi := &file_sluice_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1228,7 @@ func (x *FlowRetired) String() string {
 func (*FlowRetired) ProtoMessage() {}
 
 func (x *FlowRetired) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[8]
+	mi := &file_sluice_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1241,7 @@ func (x *FlowRetired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowRetired.ProtoReflect.Descriptor instead.
 func (*FlowRetired) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FlowRetired) GetBy() string {
@@ -1193,7 +1264,7 @@ type PredicateAsked struct {
 
 func (x *PredicateAsked) Reset() {
 	*x = PredicateAsked{}
-	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	mi := &file_sluice_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1276,7 @@ func (x *PredicateAsked) String() string {
 func (*PredicateAsked) ProtoMessage() {}
 
 func (x *PredicateAsked) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[9]
+	mi := &file_sluice_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1289,7 @@ func (x *PredicateAsked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredicateAsked.ProtoReflect.Descriptor instead.
 func (*PredicateAsked) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PredicateAsked) GetInputs() map[string]uint32 {
@@ -1244,7 +1315,7 @@ type PredicateHeld struct {
 
 func (x *PredicateHeld) Reset() {
 	*x = PredicateHeld{}
-	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	mi := &file_sluice_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1327,7 @@ func (x *PredicateHeld) String() string {
 func (*PredicateHeld) ProtoMessage() {}
 
 func (x *PredicateHeld) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[10]
+	mi := &file_sluice_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1340,7 @@ func (x *PredicateHeld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredicateHeld.ProtoReflect.Descriptor instead.
 func (*PredicateHeld) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 // StepStarted says that a step has its inputs and its work items exist.
@@ -1285,7 +1356,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[11]
+	mi := &file_sluice_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1368,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[11]
+	mi := &file_sluice_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1381,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepStarted) GetInputs() map[string]uint32 {
@@ -1340,7 +1411,7 @@ type StepCompleted struct {
 
 func (x *StepCompleted) Reset() {
 	*x = StepCompleted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[12]
+	mi := &file_sluice_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1423,7 @@ func (x *StepCompleted) String() string {
 func (*StepCompleted) ProtoMessage() {}
 
 func (x *StepCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[12]
+	mi := &file_sluice_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1436,7 @@ func (x *StepCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompleted.ProtoReflect.Descriptor instead.
 func (*StepCompleted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepCompleted) GetOutputs() map[string]uint32 {
@@ -1396,7 +1467,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[13]
+	mi := &file_sluice_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1479,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[13]
+	mi := &file_sluice_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1492,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StepFailed) GetError() string {
@@ -1457,7 +1528,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_sluice_v1_event_proto_msgTypes[14]
+	mi := &file_sluice_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1540,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[14]
+	mi := &file_sluice_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1553,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepSkipped) GetReason() string {
@@ -1514,7 +1585,7 @@ type StepOverridden struct {
 
 func (x *StepOverridden) Reset() {
 	*x = StepOverridden{}
-	mi := &file_sluice_v1_event_proto_msgTypes[15]
+	mi := &file_sluice_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1597,7 @@ func (x *StepOverridden) String() string {
 func (*StepOverridden) ProtoMessage() {}
 
 func (x *StepOverridden) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[15]
+	mi := &file_sluice_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1610,7 @@ func (x *StepOverridden) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepOverridden.ProtoReflect.Descriptor instead.
 func (*StepOverridden) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StepOverridden) GetAction() string {
@@ -1574,7 +1645,7 @@ type AttributeSet struct {
 
 func (x *AttributeSet) Reset() {
 	*x = AttributeSet{}
-	mi := &file_sluice_v1_event_proto_msgTypes[16]
+	mi := &file_sluice_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1657,7 @@ func (x *AttributeSet) String() string {
 func (*AttributeSet) ProtoMessage() {}
 
 func (x *AttributeSet) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[16]
+	mi := &file_sluice_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1670,7 @@ func (x *AttributeSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttributeSet.ProtoReflect.Descriptor instead.
 func (*AttributeSet) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AttributeSet) GetKey() string {
@@ -1635,7 +1706,7 @@ type WorkStarted struct {
 
 func (x *WorkStarted) Reset() {
 	*x = WorkStarted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[17]
+	mi := &file_sluice_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1718,7 @@ func (x *WorkStarted) String() string {
 func (*WorkStarted) ProtoMessage() {}
 
 func (x *WorkStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[17]
+	mi := &file_sluice_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1731,7 @@ func (x *WorkStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkStarted.ProtoReflect.Descriptor instead.
 func (*WorkStarted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WorkStarted) GetDeadlineNs() int64 {
@@ -1716,7 +1787,7 @@ type WorkSucceeded struct {
 
 func (x *WorkSucceeded) Reset() {
 	*x = WorkSucceeded{}
-	mi := &file_sluice_v1_event_proto_msgTypes[18]
+	mi := &file_sluice_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1799,7 @@ func (x *WorkSucceeded) String() string {
 func (*WorkSucceeded) ProtoMessage() {}
 
 func (x *WorkSucceeded) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[18]
+	mi := &file_sluice_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1812,7 @@ func (x *WorkSucceeded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkSucceeded.ProtoReflect.Descriptor instead.
 func (*WorkSucceeded) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WorkSucceeded) GetOutputs() map[string]uint32 {
@@ -1793,7 +1864,7 @@ type WorkFailed struct {
 
 func (x *WorkFailed) Reset() {
 	*x = WorkFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[19]
+	mi := &file_sluice_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1876,7 @@ func (x *WorkFailed) String() string {
 func (*WorkFailed) ProtoMessage() {}
 
 func (x *WorkFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[19]
+	mi := &file_sluice_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1889,7 @@ func (x *WorkFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkFailed.ProtoReflect.Descriptor instead.
 func (*WorkFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WorkFailed) GetError() string {
@@ -1854,7 +1925,7 @@ type WorkNotCompleted struct {
 
 func (x *WorkNotCompleted) Reset() {
 	*x = WorkNotCompleted{}
-	mi := &file_sluice_v1_event_proto_msgTypes[20]
+	mi := &file_sluice_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1937,7 @@ func (x *WorkNotCompleted) String() string {
 func (*WorkNotCompleted) ProtoMessage() {}
 
 func (x *WorkNotCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[20]
+	mi := &file_sluice_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +1950,7 @@ func (x *WorkNotCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkNotCompleted.ProtoReflect.Descriptor instead.
 func (*WorkNotCompleted) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WorkNotCompleted) GetError() string {
@@ -1909,7 +1980,7 @@ type RetryScheduled struct {
 
 func (x *RetryScheduled) Reset() {
 	*x = RetryScheduled{}
-	mi := &file_sluice_v1_event_proto_msgTypes[21]
+	mi := &file_sluice_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +1992,7 @@ func (x *RetryScheduled) String() string {
 func (*RetryScheduled) ProtoMessage() {}
 
 func (x *RetryScheduled) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[21]
+	mi := &file_sluice_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2005,7 @@ func (x *RetryScheduled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryScheduled.ProtoReflect.Descriptor instead.
 func (*RetryScheduled) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetryScheduled) GetNextRetryAtNs() int64 {
@@ -1962,7 +2033,7 @@ type WorkTimedOut struct {
 
 func (x *WorkTimedOut) Reset() {
 	*x = WorkTimedOut{}
-	mi := &file_sluice_v1_event_proto_msgTypes[22]
+	mi := &file_sluice_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2045,7 @@ func (x *WorkTimedOut) String() string {
 func (*WorkTimedOut) ProtoMessage() {}
 
 func (x *WorkTimedOut) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[22]
+	mi := &file_sluice_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2058,7 @@ func (x *WorkTimedOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkTimedOut.ProtoReflect.Descriptor instead.
 func (*WorkTimedOut) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WorkTimedOut) GetLimit() string {
@@ -2013,7 +2084,7 @@ type CompletionIgnored struct {
 
 func (x *CompletionIgnored) Reset() {
 	*x = CompletionIgnored{}
-	mi := &file_sluice_v1_event_proto_msgTypes[23]
+	mi := &file_sluice_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2096,7 @@ func (x *CompletionIgnored) String() string {
 func (*CompletionIgnored) ProtoMessage() {}
 
 func (x *CompletionIgnored) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[23]
+	mi := &file_sluice_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2109,7 @@ func (x *CompletionIgnored) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionIgnored.ProtoReflect.Descriptor instead.
 func (*CompletionIgnored) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CompletionIgnored) GetReason() string {
@@ -2087,7 +2158,7 @@ type WorkCompensating struct {
 
 func (x *WorkCompensating) Reset() {
 	*x = WorkCompensating{}
-	mi := &file_sluice_v1_event_proto_msgTypes[24]
+	mi := &file_sluice_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2170,7 @@ func (x *WorkCompensating) String() string {
 func (*WorkCompensating) ProtoMessage() {}
 
 func (x *WorkCompensating) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[24]
+	mi := &file_sluice_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2183,7 @@ func (x *WorkCompensating) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCompensating.ProtoReflect.Descriptor instead.
 func (*WorkCompensating) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WorkCompensating) GetDeadlineNs() int64 {
@@ -2152,7 +2223,7 @@ type WorkCompensated struct {
 
 func (x *WorkCompensated) Reset() {
 	*x = WorkCompensated{}
-	mi := &file_sluice_v1_event_proto_msgTypes[25]
+	mi := &file_sluice_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2235,7 @@ func (x *WorkCompensated) String() string {
 func (*WorkCompensated) ProtoMessage() {}
 
 func (x *WorkCompensated) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[25]
+	mi := &file_sluice_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2248,7 @@ func (x *WorkCompensated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkCompensated.ProtoReflect.Descriptor instead.
 func (*WorkCompensated) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 // CompensationFailed says that a success could not be undone, and that nobody tries any more.
@@ -2190,7 +2261,7 @@ type CompensationFailed struct {
 
 func (x *CompensationFailed) Reset() {
 	*x = CompensationFailed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[26]
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2273,7 @@ func (x *CompensationFailed) String() string {
 func (*CompensationFailed) ProtoMessage() {}
 
 func (x *CompensationFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[26]
+	mi := &file_sluice_v1_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2286,7 @@ func (x *CompensationFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensationFailed.ProtoReflect.Descriptor instead.
 func (*CompensationFailed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{26}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CompensationFailed) GetError() string {
@@ -2240,7 +2311,7 @@ type ApprovalGiven struct {
 
 func (x *ApprovalGiven) Reset() {
 	*x = ApprovalGiven{}
-	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	mi := &file_sluice_v1_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2323,7 @@ func (x *ApprovalGiven) String() string {
 func (*ApprovalGiven) ProtoMessage() {}
 
 func (x *ApprovalGiven) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[27]
+	mi := &file_sluice_v1_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2336,7 @@ func (x *ApprovalGiven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovalGiven.ProtoReflect.Descriptor instead.
 func (*ApprovalGiven) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{27}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApprovalGiven) GetApproved() bool {
@@ -2308,7 +2379,7 @@ type WaitKeyed struct {
 
 func (x *WaitKeyed) Reset() {
 	*x = WaitKeyed{}
-	mi := &file_sluice_v1_event_proto_msgTypes[28]
+	mi := &file_sluice_v1_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2391,7 @@ func (x *WaitKeyed) String() string {
 func (*WaitKeyed) ProtoMessage() {}
 
 func (x *WaitKeyed) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[28]
+	mi := &file_sluice_v1_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2404,7 @@ func (x *WaitKeyed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitKeyed.ProtoReflect.Descriptor instead.
 func (*WaitKeyed) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{28}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WaitKeyed) GetMailbox() string {
@@ -2362,7 +2433,7 @@ type MessageTaken struct {
 
 func (x *MessageTaken) Reset() {
 	*x = MessageTaken{}
-	mi := &file_sluice_v1_event_proto_msgTypes[29]
+	mi := &file_sluice_v1_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2445,7 @@ func (x *MessageTaken) String() string {
 func (*MessageTaken) ProtoMessage() {}
 
 func (x *MessageTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[29]
+	mi := &file_sluice_v1_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2458,7 @@ func (x *MessageTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageTaken.ProtoReflect.Descriptor instead.
 func (*MessageTaken) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{29}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MessageTaken) GetMessage() *MessageRef {
@@ -2417,7 +2488,7 @@ type MailboxOpened struct {
 
 func (x *MailboxOpened) Reset() {
 	*x = MailboxOpened{}
-	mi := &file_sluice_v1_event_proto_msgTypes[30]
+	mi := &file_sluice_v1_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2500,7 @@ func (x *MailboxOpened) String() string {
 func (*MailboxOpened) ProtoMessage() {}
 
 func (x *MailboxOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[30]
+	mi := &file_sluice_v1_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2513,7 @@ func (x *MailboxOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxOpened.ProtoReflect.Descriptor instead.
 func (*MailboxOpened) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{30}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MailboxOpened) GetRun() uint64 {
@@ -2477,7 +2548,7 @@ type WaiterAdded struct {
 
 func (x *WaiterAdded) Reset() {
 	*x = WaiterAdded{}
-	mi := &file_sluice_v1_event_proto_msgTypes[31]
+	mi := &file_sluice_v1_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2560,7 @@ func (x *WaiterAdded) String() string {
 func (*WaiterAdded) ProtoMessage() {}
 
 func (x *WaiterAdded) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[31]
+	mi := &file_sluice_v1_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2573,7 @@ func (x *WaiterAdded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaiterAdded.ProtoReflect.Descriptor instead.
 func (*WaiterAdded) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{31}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WaiterAdded) GetFlowId() string {
@@ -2533,7 +2604,7 @@ type MessageKept struct {
 
 func (x *MessageKept) Reset() {
 	*x = MessageKept{}
-	mi := &file_sluice_v1_event_proto_msgTypes[32]
+	mi := &file_sluice_v1_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2616,7 @@ func (x *MessageKept) String() string {
 func (*MessageKept) ProtoMessage() {}
 
 func (x *MessageKept) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[32]
+	mi := &file_sluice_v1_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2629,7 @@ func (x *MessageKept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageKept.ProtoReflect.Descriptor instead.
 func (*MessageKept) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{32}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MessageKept) GetNumber() uint64 {
@@ -2603,7 +2674,7 @@ type MessageMatched struct {
 
 func (x *MessageMatched) Reset() {
 	*x = MessageMatched{}
-	mi := &file_sluice_v1_event_proto_msgTypes[33]
+	mi := &file_sluice_v1_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2686,7 @@ func (x *MessageMatched) String() string {
 func (*MessageMatched) ProtoMessage() {}
 
 func (x *MessageMatched) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[33]
+	mi := &file_sluice_v1_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2699,7 @@ func (x *MessageMatched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageMatched.ProtoReflect.Descriptor instead.
 func (*MessageMatched) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{33}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MessageMatched) GetNumber() uint64 {
@@ -2672,7 +2743,7 @@ type WaiterGone struct {
 
 func (x *WaiterGone) Reset() {
 	*x = WaiterGone{}
-	mi := &file_sluice_v1_event_proto_msgTypes[34]
+	mi := &file_sluice_v1_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2755,7 @@ func (x *WaiterGone) String() string {
 func (*WaiterGone) ProtoMessage() {}
 
 func (x *WaiterGone) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[34]
+	mi := &file_sluice_v1_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2768,7 @@ func (x *WaiterGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaiterGone.ProtoReflect.Descriptor instead.
 func (*WaiterGone) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{34}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WaiterGone) GetFlowId() string {
@@ -2731,7 +2802,7 @@ type MessageExpired struct {
 
 func (x *MessageExpired) Reset() {
 	*x = MessageExpired{}
-	mi := &file_sluice_v1_event_proto_msgTypes[35]
+	mi := &file_sluice_v1_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2743,7 +2814,7 @@ func (x *MessageExpired) String() string {
 func (*MessageExpired) ProtoMessage() {}
 
 func (x *MessageExpired) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[35]
+	mi := &file_sluice_v1_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2756,7 +2827,7 @@ func (x *MessageExpired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageExpired.ProtoReflect.Descriptor instead.
 func (*MessageExpired) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{35}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MessageExpired) GetNumber() uint64 {
@@ -2775,7 +2846,7 @@ type ParentTold struct {
 
 func (x *ParentTold) Reset() {
 	*x = ParentTold{}
-	mi := &file_sluice_v1_event_proto_msgTypes[36]
+	mi := &file_sluice_v1_event_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2858,7 @@ func (x *ParentTold) String() string {
 func (*ParentTold) ProtoMessage() {}
 
 func (x *ParentTold) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_event_proto_msgTypes[36]
+	mi := &file_sluice_v1_event_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,14 +2871,14 @@ func (x *ParentTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentTold.ProtoReflect.Descriptor instead.
 func (*ParentTold) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_event_proto_rawDescGZIP(), []int{36}
+	return file_sluice_v1_event_proto_rawDescGZIP(), []int{37}
 }
 
 var File_sluice_v1_event_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x18sluice/v1/snapshot.proto\"\xd2\x13\n" +
+	"\x15sluice/v1/event.proto\x12\tsluice.v1\x1a\x17sluice/v1/command.proto\x1a\x18sluice/v1/snapshot.proto\"\x89\x14\n" +
 	"\x05Event\x12\x17\n" +
 	"\astep_id\x18\x01 \x01(\tR\x06stepId\x12\x17\n" +
 	"\x04item\x18\x02 \x01(\rH\x01R\x04item\x88\x01\x01\x12\x14\n" +
@@ -2859,9 +2930,11 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"waiterGone\x12D\n" +
 	"\x0fmessage_expired\x180 \x01(\v2\x19.sluice.v1.MessageExpiredH\x00R\x0emessageExpired\x128\n" +
 	"\vparent_told\x182 \x01(\v2\x15.sluice.v1.ParentToldH\x00R\n" +
-	"parentToldB\x06\n" +
+	"parentTold\x125\n" +
+	"\n" +
+	"flow_begun\x18< \x01(\v2\x14.sluice.v1.FlowBegunH\x00R\tflowBegunB\x06\n" +
 	"\x04kindB\a\n" +
-	"\x05_item\"\xab\x04\n" +
+	"\x05_item\"\xcb\x04\n" +
 	"\vFlowStarted\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x06R\x03run\x124\n" +
@@ -2874,13 +2947,17 @@ const file_sluice_v1_event_proto_rawDesc = "" +
 	"\x0eparent_step_id\x18\b \x01(\tR\fparentStepId\x12!\n" +
 	"\fcallback_url\x18\t \x01(\tR\vcallbackUrl\x12,\n" +
 	"\x0fcallback_secret\x18\x14 \x01(\fB\x03\x80\x01\x01R\x0ecallbackSecret\x12-\n" +
-	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x1a7\n" +
+	"\x06parent\x18) \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12\x1e\n" +
+	"\vstart_at_ns\x183 \x01(\x03R\tstartAtNs\x1a7\n" +
 	"\tInitEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
+	"\tFlowBegun\x12\x1f\n" +
+	"\vdeadline_ns\x18\x01 \x01(\x03R\n" +
+	"deadlineNs\"\xa2\x01\n" +
 	"\rFlowCompleted\x12<\n" +
 	"\x06result\x18\x01 \x03(\v2$.sluice.v1.FlowCompleted.ResultEntryR\x06result\x12\x18\n" +
 	"\aomitted\x18\x02 \x03(\tR\aomitted\x1a9\n" +
@@ -3046,116 +3123,118 @@ func file_sluice_v1_event_proto_rawDescGZIP() []byte {
 	return file_sluice_v1_event_proto_rawDescData
 }
 
-var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_sluice_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_sluice_v1_event_proto_goTypes = []any{
 	(*Event)(nil),              // 0: sluice.v1.Event
 	(*FlowStarted)(nil),        // 1: sluice.v1.FlowStarted
-	(*FlowCompleted)(nil),      // 2: sluice.v1.FlowCompleted
-	(*FlowFailed)(nil),         // 3: sluice.v1.FlowFailed
-	(*FlowCanceled)(nil),       // 4: sluice.v1.FlowCanceled
-	(*FlowPaused)(nil),         // 5: sluice.v1.FlowPaused
-	(*FlowResumed)(nil),        // 6: sluice.v1.FlowResumed
-	(*FlowDeactivated)(nil),    // 7: sluice.v1.FlowDeactivated
-	(*FlowRetired)(nil),        // 8: sluice.v1.FlowRetired
-	(*PredicateAsked)(nil),     // 9: sluice.v1.PredicateAsked
-	(*PredicateHeld)(nil),      // 10: sluice.v1.PredicateHeld
-	(*StepStarted)(nil),        // 11: sluice.v1.StepStarted
-	(*StepCompleted)(nil),      // 12: sluice.v1.StepCompleted
-	(*StepFailed)(nil),         // 13: sluice.v1.StepFailed
-	(*StepSkipped)(nil),        // 14: sluice.v1.StepSkipped
-	(*StepOverridden)(nil),     // 15: sluice.v1.StepOverridden
-	(*AttributeSet)(nil),       // 16: sluice.v1.AttributeSet
-	(*WorkStarted)(nil),        // 17: sluice.v1.WorkStarted
-	(*WorkSucceeded)(nil),      // 18: sluice.v1.WorkSucceeded
-	(*WorkFailed)(nil),         // 19: sluice.v1.WorkFailed
-	(*WorkNotCompleted)(nil),   // 20: sluice.v1.WorkNotCompleted
-	(*RetryScheduled)(nil),     // 21: sluice.v1.RetryScheduled
-	(*WorkTimedOut)(nil),       // 22: sluice.v1.WorkTimedOut
-	(*CompletionIgnored)(nil),  // 23: sluice.v1.CompletionIgnored
-	(*WorkCompensating)(nil),   // 24: sluice.v1.WorkCompensating
-	(*WorkCompensated)(nil),    // 25: sluice.v1.WorkCompensated
-	(*CompensationFailed)(nil), // 26: sluice.v1.CompensationFailed
-	(*ApprovalGiven)(nil),      // 27: sluice.v1.ApprovalGiven
-	(*WaitKeyed)(nil),          // 28: sluice.v1.WaitKeyed
-	(*MessageTaken)(nil),       // 29: sluice.v1.MessageTaken
-	(*MailboxOpened)(nil),      // 30: sluice.v1.MailboxOpened
-	(*WaiterAdded)(nil),        // 31: sluice.v1.WaiterAdded
-	(*MessageKept)(nil),        // 32: sluice.v1.MessageKept
-	(*MessageMatched)(nil),     // 33: sluice.v1.MessageMatched
-	(*WaiterGone)(nil),         // 34: sluice.v1.WaiterGone
-	(*MessageExpired)(nil),     // 35: sluice.v1.MessageExpired
-	(*ParentTold)(nil),         // 36: sluice.v1.ParentTold
-	nil,                        // 37: sluice.v1.FlowStarted.InitEntry
-	nil,                        // 38: sluice.v1.FlowStarted.LabelsEntry
-	nil,                        // 39: sluice.v1.FlowCompleted.ResultEntry
-	nil,                        // 40: sluice.v1.PredicateAsked.InputsEntry
-	nil,                        // 41: sluice.v1.StepStarted.InputsEntry
-	nil,                        // 42: sluice.v1.StepCompleted.OutputsEntry
-	nil,                        // 43: sluice.v1.WorkStarted.InputsEntry
-	nil,                        // 44: sluice.v1.WorkSucceeded.OutputsEntry
-	nil,                        // 45: sluice.v1.MessageKept.OutputsEntry
-	(*ParentLink)(nil),         // 46: sluice.v1.ParentLink
-	(FlowStatus)(0),            // 47: sluice.v1.FlowStatus
-	(*MessageRef)(nil),         // 48: sluice.v1.MessageRef
-	(*WorkRef)(nil),            // 49: sluice.v1.WorkRef
+	(*FlowBegun)(nil),          // 2: sluice.v1.FlowBegun
+	(*FlowCompleted)(nil),      // 3: sluice.v1.FlowCompleted
+	(*FlowFailed)(nil),         // 4: sluice.v1.FlowFailed
+	(*FlowCanceled)(nil),       // 5: sluice.v1.FlowCanceled
+	(*FlowPaused)(nil),         // 6: sluice.v1.FlowPaused
+	(*FlowResumed)(nil),        // 7: sluice.v1.FlowResumed
+	(*FlowDeactivated)(nil),    // 8: sluice.v1.FlowDeactivated
+	(*FlowRetired)(nil),        // 9: sluice.v1.FlowRetired
+	(*PredicateAsked)(nil),     // 10: sluice.v1.PredicateAsked
+	(*PredicateHeld)(nil),      // 11: sluice.v1.PredicateHeld
+	(*StepStarted)(nil),        // 12: sluice.v1.StepStarted
+	(*StepCompleted)(nil),      // 13: sluice.v1.StepCompleted
+	(*StepFailed)(nil),         // 14: sluice.v1.StepFailed
+	(*StepSkipped)(nil),        // 15: sluice.v1.StepSkipped
+	(*StepOverridden)(nil),     // 16: sluice.v1.StepOverridden
+	(*AttributeSet)(nil),       // 17: sluice.v1.AttributeSet
+	(*WorkStarted)(nil),        // 18: sluice.v1.WorkStarted
+	(*WorkSucceeded)(nil),      // 19: sluice.v1.WorkSucceeded
+	(*WorkFailed)(nil),         // 20: sluice.v1.WorkFailed
+	(*WorkNotCompleted)(nil),   // 21: sluice.v1.WorkNotCompleted
+	(*RetryScheduled)(nil),     // 22: sluice.v1.RetryScheduled
+	(*WorkTimedOut)(nil),       // 23: sluice.v1.WorkTimedOut
+	(*CompletionIgnored)(nil),  // 24: sluice.v1.CompletionIgnored
+	(*WorkCompensating)(nil),   // 25: sluice.v1.WorkCompensating
+	(*WorkCompensated)(nil),    // 26: sluice.v1.WorkCompensated
+	(*CompensationFailed)(nil), // 27: sluice.v1.CompensationFailed
+	(*ApprovalGiven)(nil),      // 28: sluice.v1.ApprovalGiven
+	(*WaitKeyed)(nil),          // 29: sluice.v1.WaitKeyed
+	(*MessageTaken)(nil),       // 30: sluice.v1.MessageTaken
+	(*MailboxOpened)(nil),      // 31: sluice.v1.MailboxOpened
+	(*WaiterAdded)(nil),        // 32: sluice.v1.WaiterAdded
+	(*MessageKept)(nil),        // 33: sluice.v1.MessageKept
+	(*MessageMatched)(nil),     // 34: sluice.v1.MessageMatched
+	(*WaiterGone)(nil),         // 35: sluice.v1.WaiterGone
+	(*MessageExpired)(nil),     // 36: sluice.v1.MessageExpired
+	(*ParentTold)(nil),         // 37: sluice.v1.ParentTold
+	nil,                        // 38: sluice.v1.FlowStarted.InitEntry
+	nil,                        // 39: sluice.v1.FlowStarted.LabelsEntry
+	nil,                        // 40: sluice.v1.FlowCompleted.ResultEntry
+	nil,                        // 41: sluice.v1.PredicateAsked.InputsEntry
+	nil,                        // 42: sluice.v1.StepStarted.InputsEntry
+	nil,                        // 43: sluice.v1.StepCompleted.OutputsEntry
+	nil,                        // 44: sluice.v1.WorkStarted.InputsEntry
+	nil,                        // 45: sluice.v1.WorkSucceeded.OutputsEntry
+	nil,                        // 46: sluice.v1.MessageKept.OutputsEntry
+	(*ParentLink)(nil),         // 47: sluice.v1.ParentLink
+	(FlowStatus)(0),            // 48: sluice.v1.FlowStatus
+	(*MessageRef)(nil),         // 49: sluice.v1.MessageRef
+	(*WorkRef)(nil),            // 50: sluice.v1.WorkRef
 }
 var file_sluice_v1_event_proto_depIdxs = []int32{
 	1,  // 0: sluice.v1.Event.flow_started:type_name -> sluice.v1.FlowStarted
-	2,  // 1: sluice.v1.Event.flow_completed:type_name -> sluice.v1.FlowCompleted
-	3,  // 2: sluice.v1.Event.flow_failed:type_name -> sluice.v1.FlowFailed
-	4,  // 3: sluice.v1.Event.flow_canceled:type_name -> sluice.v1.FlowCanceled
-	5,  // 4: sluice.v1.Event.flow_paused:type_name -> sluice.v1.FlowPaused
-	6,  // 5: sluice.v1.Event.flow_resumed:type_name -> sluice.v1.FlowResumed
-	7,  // 6: sluice.v1.Event.flow_deactivated:type_name -> sluice.v1.FlowDeactivated
-	8,  // 7: sluice.v1.Event.flow_retired:type_name -> sluice.v1.FlowRetired
-	11, // 8: sluice.v1.Event.step_started:type_name -> sluice.v1.StepStarted
-	12, // 9: sluice.v1.Event.step_completed:type_name -> sluice.v1.StepCompleted
-	13, // 10: sluice.v1.Event.step_failed:type_name -> sluice.v1.StepFailed
-	14, // 11: sluice.v1.Event.step_skipped:type_name -> sluice.v1.StepSkipped
-	15, // 12: sluice.v1.Event.step_overridden:type_name -> sluice.v1.StepOverridden
-	16, // 13: sluice.v1.Event.attribute_set:type_name -> sluice.v1.AttributeSet
-	9,  // 14: sluice.v1.Event.predicate_asked:type_name -> sluice.v1.PredicateAsked
-	10, // 15: sluice.v1.Event.predicate_held:type_name -> sluice.v1.PredicateHeld
-	17, // 16: sluice.v1.Event.work_started:type_name -> sluice.v1.WorkStarted
-	18, // 17: sluice.v1.Event.work_succeeded:type_name -> sluice.v1.WorkSucceeded
-	19, // 18: sluice.v1.Event.work_failed:type_name -> sluice.v1.WorkFailed
-	20, // 19: sluice.v1.Event.work_not_completed:type_name -> sluice.v1.WorkNotCompleted
-	21, // 20: sluice.v1.Event.retry_scheduled:type_name -> sluice.v1.RetryScheduled
-	22, // 21: sluice.v1.Event.work_timed_out:type_name -> sluice.v1.WorkTimedOut
-	23, // 22: sluice.v1.Event.completion_ignored:type_name -> sluice.v1.CompletionIgnored
-	24, // 23: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
-	25, // 24: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
-	26, // 25: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
-	27, // 26: sluice.v1.Event.approval_given:type_name -> sluice.v1.ApprovalGiven
-	28, // 27: sluice.v1.Event.wait_keyed:type_name -> sluice.v1.WaitKeyed
-	29, // 28: sluice.v1.Event.message_taken:type_name -> sluice.v1.MessageTaken
-	30, // 29: sluice.v1.Event.mailbox_opened:type_name -> sluice.v1.MailboxOpened
-	31, // 30: sluice.v1.Event.waiter_added:type_name -> sluice.v1.WaiterAdded
-	32, // 31: sluice.v1.Event.message_kept:type_name -> sluice.v1.MessageKept
-	33, // 32: sluice.v1.Event.message_matched:type_name -> sluice.v1.MessageMatched
-	34, // 33: sluice.v1.Event.waiter_gone:type_name -> sluice.v1.WaiterGone
-	35, // 34: sluice.v1.Event.message_expired:type_name -> sluice.v1.MessageExpired
-	36, // 35: sluice.v1.Event.parent_told:type_name -> sluice.v1.ParentTold
-	37, // 36: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
-	38, // 37: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
-	46, // 38: sluice.v1.FlowStarted.parent:type_name -> sluice.v1.ParentLink
-	39, // 39: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
-	40, // 40: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
-	41, // 41: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
-	42, // 42: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
-	43, // 43: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
-	44, // 44: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
-	47, // 45: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
-	48, // 46: sluice.v1.MessageTaken.message:type_name -> sluice.v1.MessageRef
-	49, // 47: sluice.v1.WaiterAdded.work:type_name -> sluice.v1.WorkRef
-	45, // 48: sluice.v1.MessageKept.outputs:type_name -> sluice.v1.MessageKept.OutputsEntry
-	49, // 49: sluice.v1.MessageMatched.work:type_name -> sluice.v1.WorkRef
-	49, // 50: sluice.v1.WaiterGone.work:type_name -> sluice.v1.WorkRef
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	3,  // 1: sluice.v1.Event.flow_completed:type_name -> sluice.v1.FlowCompleted
+	4,  // 2: sluice.v1.Event.flow_failed:type_name -> sluice.v1.FlowFailed
+	5,  // 3: sluice.v1.Event.flow_canceled:type_name -> sluice.v1.FlowCanceled
+	6,  // 4: sluice.v1.Event.flow_paused:type_name -> sluice.v1.FlowPaused
+	7,  // 5: sluice.v1.Event.flow_resumed:type_name -> sluice.v1.FlowResumed
+	8,  // 6: sluice.v1.Event.flow_deactivated:type_name -> sluice.v1.FlowDeactivated
+	9,  // 7: sluice.v1.Event.flow_retired:type_name -> sluice.v1.FlowRetired
+	12, // 8: sluice.v1.Event.step_started:type_name -> sluice.v1.StepStarted
+	13, // 9: sluice.v1.Event.step_completed:type_name -> sluice.v1.StepCompleted
+	14, // 10: sluice.v1.Event.step_failed:type_name -> sluice.v1.StepFailed
+	15, // 11: sluice.v1.Event.step_skipped:type_name -> sluice.v1.StepSkipped
+	16, // 12: sluice.v1.Event.step_overridden:type_name -> sluice.v1.StepOverridden
+	17, // 13: sluice.v1.Event.attribute_set:type_name -> sluice.v1.AttributeSet
+	10, // 14: sluice.v1.Event.predicate_asked:type_name -> sluice.v1.PredicateAsked
+	11, // 15: sluice.v1.Event.predicate_held:type_name -> sluice.v1.PredicateHeld
+	18, // 16: sluice.v1.Event.work_started:type_name -> sluice.v1.WorkStarted
+	19, // 17: sluice.v1.Event.work_succeeded:type_name -> sluice.v1.WorkSucceeded
+	20, // 18: sluice.v1.Event.work_failed:type_name -> sluice.v1.WorkFailed
+	21, // 19: sluice.v1.Event.work_not_completed:type_name -> sluice.v1.WorkNotCompleted
+	22, // 20: sluice.v1.Event.retry_scheduled:type_name -> sluice.v1.RetryScheduled
+	23, // 21: sluice.v1.Event.work_timed_out:type_name -> sluice.v1.WorkTimedOut
+	24, // 22: sluice.v1.Event.completion_ignored:type_name -> sluice.v1.CompletionIgnored
+	25, // 23: sluice.v1.Event.work_compensating:type_name -> sluice.v1.WorkCompensating
+	26, // 24: sluice.v1.Event.work_compensated:type_name -> sluice.v1.WorkCompensated
+	27, // 25: sluice.v1.Event.compensation_failed:type_name -> sluice.v1.CompensationFailed
+	28, // 26: sluice.v1.Event.approval_given:type_name -> sluice.v1.ApprovalGiven
+	29, // 27: sluice.v1.Event.wait_keyed:type_name -> sluice.v1.WaitKeyed
+	30, // 28: sluice.v1.Event.message_taken:type_name -> sluice.v1.MessageTaken
+	31, // 29: sluice.v1.Event.mailbox_opened:type_name -> sluice.v1.MailboxOpened
+	32, // 30: sluice.v1.Event.waiter_added:type_name -> sluice.v1.WaiterAdded
+	33, // 31: sluice.v1.Event.message_kept:type_name -> sluice.v1.MessageKept
+	34, // 32: sluice.v1.Event.message_matched:type_name -> sluice.v1.MessageMatched
+	35, // 33: sluice.v1.Event.waiter_gone:type_name -> sluice.v1.WaiterGone
+	36, // 34: sluice.v1.Event.message_expired:type_name -> sluice.v1.MessageExpired
+	37, // 35: sluice.v1.Event.parent_told:type_name -> sluice.v1.ParentTold
+	2,  // 36: sluice.v1.Event.flow_begun:type_name -> sluice.v1.FlowBegun
+	38, // 37: sluice.v1.FlowStarted.init:type_name -> sluice.v1.FlowStarted.InitEntry
+	39, // 38: sluice.v1.FlowStarted.labels:type_name -> sluice.v1.FlowStarted.LabelsEntry
+	47, // 39: sluice.v1.FlowStarted.parent:type_name -> sluice.v1.ParentLink
+	40, // 40: sluice.v1.FlowCompleted.result:type_name -> sluice.v1.FlowCompleted.ResultEntry
+	41, // 41: sluice.v1.PredicateAsked.inputs:type_name -> sluice.v1.PredicateAsked.InputsEntry
+	42, // 42: sluice.v1.StepStarted.inputs:type_name -> sluice.v1.StepStarted.InputsEntry
+	43, // 43: sluice.v1.StepCompleted.outputs:type_name -> sluice.v1.StepCompleted.OutputsEntry
+	44, // 44: sluice.v1.WorkStarted.inputs:type_name -> sluice.v1.WorkStarted.InputsEntry
+	45, // 45: sluice.v1.WorkSucceeded.outputs:type_name -> sluice.v1.WorkSucceeded.OutputsEntry
+	48, // 46: sluice.v1.WorkCompensating.ending:type_name -> sluice.v1.FlowStatus
+	49, // 47: sluice.v1.MessageTaken.message:type_name -> sluice.v1.MessageRef
+	50, // 48: sluice.v1.WaiterAdded.work:type_name -> sluice.v1.WorkRef
+	46, // 49: sluice.v1.MessageKept.outputs:type_name -> sluice.v1.MessageKept.OutputsEntry
+	50, // 50: sluice.v1.MessageMatched.work:type_name -> sluice.v1.WorkRef
+	50, // 51: sluice.v1.WaiterGone.work:type_name -> sluice.v1.WorkRef
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_event_proto_init() }
@@ -3202,6 +3281,7 @@ func file_sluice_v1_event_proto_init() {
 		(*Event_WaiterGone)(nil),
 		(*Event_MessageExpired)(nil),
 		(*Event_ParentTold)(nil),
+		(*Event_FlowBegun)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3209,7 +3289,7 @@ func file_sluice_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_event_proto_rawDesc), len(file_sluice_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -330,7 +330,11 @@ type Snapshot struct {
 	// What a child flow knows of its parent.
 	Parent *ParentLink `protobuf:"bytes,66,opt,name=parent,proto3" json:"parent,omitempty"`
 	// True once the parent has heard of the child's end.
-	ParentTold    bool `protobuf:"varint,67,opt,name=parent_told,json=parentTold,proto3" json:"parent_told,omitempty"`
+	ParentTold bool `protobuf:"varint,67,opt,name=parent_told,json=parentTold,proto3" json:"parent_told,omitempty"`
+	// When its steps were asked to start; 0 means at once.
+	StartAtNs int64 `protobuf:"varint,76,opt,name=start_at_ns,json=startAtNs,proto3" json:"start_at_ns,omitempty"`
+	// When that came, where it was later than the start; 0 when it has not.
+	BegunNs       int64 `protobuf:"varint,77,opt,name=begun_ns,json=begunNs,proto3" json:"begun_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -573,6 +577,20 @@ func (x *Snapshot) GetParentTold() bool {
 		return x.ParentTold
 	}
 	return false
+}
+
+func (x *Snapshot) GetStartAtNs() int64 {
+	if x != nil {
+		return x.StartAtNs
+	}
+	return 0
+}
+
+func (x *Snapshot) GetBegunNs() int64 {
+	if x != nil {
+		return x.BegunNs
+	}
+	return 0
 }
 
 // EndingState is how a flow will end once what succeeded is compensated.
@@ -1745,7 +1763,7 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\"\xa1\t\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\"\xdc\t\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x15.sluice.v1.FlowStatusR\x06status\x12\x10\n" +
@@ -1784,7 +1802,9 @@ const file_sluice_v1_snapshot_proto_rawDesc = "" +
 	"\x06ending\x18( \x01(\v2\x16.sluice.v1.EndingStateR\x06ending\x12-\n" +
 	"\x06parent\x18B \x01(\v2\x15.sluice.v1.ParentLinkR\x06parent\x12\x1f\n" +
 	"\vparent_told\x18C \x01(\bR\n" +
-	"parentTold\x1a9\n" +
+	"parentTold\x12\x1e\n" +
+	"\vstart_at_ns\x18L \x01(\x03R\tstartAtNs\x12\x19\n" +
+	"\bbegun_ns\x18M \x01(\x03R\abegunNs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +

@@ -134,7 +134,7 @@ func (s *State) paused() bool {
 
 // timeout is how long the flow may take from its start, or from when it was made
 // to go on, in nanoseconds.
-func (s *State) timeout() int64 { return s.Deadline - max(s.Created, s.Reopened) }
+func (s *State) timeout() int64 { return s.Deadline - max(s.Created, s.Begun, s.Reopened) }
 
 // applyResumed makes a paused flow go on, or one that had failed. The tokens of
 // what was open when it failed are closed: it begins anew under others, and so

@@ -103,9 +103,7 @@ func (s *State) liveDeadlines() int {
 // is decided.
 func (s *State) rebuildDeadlines() {
 	s.deadlines = s.deadlines[:0]
-	if s.Deadline != 0 && !s.over() {
-		s.deadlines = append(s.deadlines, deadline{at: s.Deadline, step: flowDeadline})
-	}
+	s.armFlow()
 	for i := range s.Steps {
 		if s.Steps[i].final() && !s.over() {
 			continue
@@ -136,8 +134,9 @@ func (s *State) earliest() (deadline, bool) {
 }
 
 func (s *State) stands(d deadline) bool {
-	if d.step == flowDeadline {
-		return d.at == s.Deadline && !s.over()
+	if d.step < 0 {
+		at, own := s.flowDue()
+		return own == d.step && at == d.at
 	}
 	it := &s.Steps[d.step].Items[d.item]
 	if d.whole {

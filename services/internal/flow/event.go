@@ -60,7 +60,7 @@ func (s *State) applyFlowStarted(e *sluicev1.FlowStarted, values [][]byte, at in
 	s.planBytes, s.Plan = e.GetPlan(), p
 	s.Run = e.GetRun()
 	s.Status = sluicev1.FlowStatus_FLOW_STATUS_ACTIVE
-	s.Created = at
+	s.Created, s.StartAt = at, e.GetStartAtNs()
 	s.Labels = e.GetLabels()
 	s.RequestDigest = e.GetRequestDigest()
 	s.ParentFlow, s.ParentStep, s.Parent = e.GetParentFlowId(), e.GetParentStepId(), e.GetParent()
@@ -74,9 +74,9 @@ func (s *State) applyFlowStarted(e *sluicev1.FlowStarted, values [][]byte, at in
 		s.Steps[i].Status = sluicev1.StepStatus_STEP_STATUS_PENDING
 	}
 	if e.GetTimeoutMs() > 0 {
-		s.Deadline = at + saturating(e.GetTimeoutMs(), millisecond)
-		s.push(deadline{at: s.Deadline, step: flowDeadline})
+		s.Deadline = max(at, s.StartAt) + saturating(e.GetTimeoutMs(), millisecond)
 	}
+	s.armFlow()
 	return nil
 }
 
@@ -98,6 +98,8 @@ func (s *State) applyFlow(e *sluicev1.Event, at int64) error {
 		s.Retired = true
 	case *sluicev1.Event_ParentTold:
 		s.Told = true
+	case *sluicev1.Event_FlowBegun:
+		return s.applyBegun(k.FlowBegun, at)
 	default:
 		return fmt.Errorf("%w: %T is no event of a flow that this release knows", ErrMalformed, k)
 	}

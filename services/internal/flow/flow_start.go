@@ -40,6 +40,7 @@ func (t *Turn) startFlow(c *sluicev1.StartFlow) Verdict {
 		CallbackUrl:   c.GetCallbackUrl(),
 		// Sealed by the shell.
 		CallbackSecret: c.GetCallbackSecret(),
+		StartAtNs:      c.GetStartAtNs(),
 	}}})
 	if t.s.Parent != nil {
 		t.startChild()

@@ -91,6 +91,15 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 	return marshalPlan(t, p), steps
 }
 
+// drawStart starts a flow at once, for a moment that is past, or for a later one,
+// with a timeout or without.
+func drawStart(t *rapid.T, planBytes []byte) *sluicev1.Command {
+	cmd := startFlow(planBytes, map[string]string{"x": "1"})
+	cmd.GetStartFlow().StartAtNs = rapid.SampledFrom([]int64{0, 0, 0, start - second, start, start + 1, start + 4*second}).Draw(t, "start at")
+	cmd.GetStartFlow().TimeoutMs = rapid.SampledFrom([]int64{0, 0, 0, 1, 3000, 600_000}).Draw(t, "flow timeout")
+	return cmd
+}
+
 func uses(options []stepOption, name string) bool {
 	s := step("", options...)
 	return slices.ContainsFunc(s.GetAttributes(), func(a *sluicev1.StepAttribute) bool { return a.GetName() == name })
@@ -221,7 +230,7 @@ func TestAnyCommandsGiveOneOutcome(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		planBytes, steps := drawPlan(t)
 		l := newLife(t)
-		l.do(startFlow(planBytes, map[string]string{"x": "1"}))
+		l.do(drawStart(t, planBytes))
 		var sent []delivery
 		for range rapid.IntRange(1, 60).Draw(t, "rounds") {
 			l.full = rapid.IntRange(0, 3).Draw(t, "full") == 0
@@ -269,6 +278,7 @@ func checkHistory(t *rapid.T, l *life) {
 			folded[p] = c.GetRevision()
 		}
 		for _, e := range c.GetEvents() {
+			checkBegun(t, l, e, c)
 			if e.GetStepOverridden() != nil || e.GetFlowResumed() != nil {
 				repairs++ // what was asked may be asked again
 			}
@@ -305,6 +315,28 @@ func checkHistory(t *rapid.T, l *life) {
 	}
 	checkItems(t, l)
 	checkWaits(t, l)
+}
+
+// checkBegun sees to it that nothing starts before the moment that the flow was
+// started for, and that its timeout counts from when it began.
+func checkBegun(t *rapid.T, l *life, e *sluicev1.Event, c *sluicev1.Commit) {
+	begun, first := l.state.Created, l.log[0].GetEvents()[0].GetFlowStarted()
+	if later := l.state.StartAt > begun; later {
+		begun = l.state.Begun
+		if begun != 0 && begun < l.state.StartAt {
+			t.Fatalf("the flow began at %d and was started for %d:\n%s", begun, l.state.StartAt, l.trace())
+		}
+	}
+	switch e.GetKind().(type) {
+	case *sluicev1.Event_StepStarted, *sluicev1.Event_WorkStarted, *sluicev1.Event_PredicateAsked, *sluicev1.Event_FlowCompleted:
+		if begun == 0 || c.GetTimeNs() < begun {
+			t.Fatalf("%s before the flow began:\n%s", word(e), l.trace())
+		}
+	case *sluicev1.Event_FlowFailed:
+		if strings.HasPrefix(e.GetFlowFailed().GetError(), "the flow did not end") && c.GetTimeNs() < begun+first.GetTimeoutMs()*1_000_000 {
+			t.Fatalf("%d ms after it began: %s", (c.GetTimeNs()-begun)/1_000_000, e.GetFlowFailed().GetError())
+		}
+	}
 }
 
 // byHand reports whether a commit repairs a step.
@@ -355,7 +387,7 @@ func TestNoFlowGetsStuck(t *testing.T) {
 		planBytes, steps := drawPlan(t)
 		l := newLife(t)
 		l.full = rapid.IntRange(0, 3).Draw(t, "begins full") == 0
-		l.do(startFlow(planBytes, map[string]string{"x": "1"}))
+		l.do(drawStart(t, planBytes))
 		byID := map[string]*sluicev1.PlannedStep{}
 		for _, s := range steps {
 			byID[s.GetId()] = s

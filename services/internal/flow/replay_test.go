@@ -92,7 +92,7 @@ func TestEveryEventIsKnown(t *testing.T) {
 	known := "flow_started flow_completed flow_failed flow_canceled flow_paused flow_resumed flow_deactivated flow_retired " +
 		"step_started step_completed step_failed step_skipped step_overridden attribute_set predicate_asked predicate_held " +
 		"work_started work_succeeded work_failed work_not_completed retry_scheduled work_timed_out completion_ignored " +
-		"work_compensating work_compensated compensation_failed parent_told approval_given wait_keyed message_taken " +
+		"work_compensating work_compensated compensation_failed parent_told flow_begun approval_given wait_keyed message_taken " +
 		"mailbox_opened waiter_added message_kept message_matched waiter_gone message_expired"
 	for name, e := range everyEvent() {
 		l := begin(t, planned(t, []string{"a"}, step("a")), nil)
@@ -131,6 +131,9 @@ func everyEvent() map[string]*sluicev1.Event {
 
 func placed(e *sluicev1.Event, field protoreflect.FieldDescriptor, name string) {
 	item := uint32(0)
+	if strings.HasPrefix(name, "flow_") {
+		return
+	}
 	if field.Number() >= 20 {
 		e.StepId = "a"
 	}

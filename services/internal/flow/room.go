@@ -54,7 +54,7 @@ func (t *Turn) Due() int64 {
 
 // waits reports whether something could start that has not.
 func (t *Turn) waits() bool {
-	if t.s.over() || t.s.paused() {
+	if t.s.over() || t.s.paused() || t.s.unborn() {
 		return false
 	}
 	needed, idle := t.needed(), !t.running()
@@ -92,7 +92,7 @@ func (s *State) spread(limit int64) int64 {
 
 // isRetry reports whether a deadline that stands is the start of an attempt.
 func (s *State) isRetry(d deadline) bool {
-	if d.step == flowDeadline || d.whole {
+	if d.step < 0 || d.whole {
 		return false
 	}
 	it := &s.Steps[d.step].Items[d.item]

@@ -60,6 +60,8 @@ func (s *State) Snapshot() *sluicev1.Snapshot {
 		UpdatedNs:     s.Updated,
 		DeadlineNs:    s.Deadline,
 		ReopenedNs:    s.Reopened,
+		StartAtNs:     s.StartAt,
+		BegunNs:       s.Begun,
 		Plan:          s.planBytes,
 		Labels:        s.Labels,
 		Error:         s.Error,
@@ -187,6 +189,7 @@ func (s *State) restoreFlow(snap *sluicev1.Snapshot) {
 	s.Run = snap.GetRun()
 	s.Created, s.Completed, s.Updated = snap.GetCreatedNs(), snap.GetCompletedNs(), snap.GetUpdatedNs()
 	s.Deadline, s.Reopened = snap.GetDeadlineNs(), snap.GetReopenedNs()
+	s.StartAt, s.Begun = snap.GetStartAtNs(), snap.GetBegunNs()
 	s.Labels = snap.GetLabels()
 	s.Error = snap.GetError()
 	s.RequestDigest = snap.GetRequestDigest()

@@ -23,6 +23,8 @@ type State struct {
 	Created   int64
 	Completed int64
 	Updated   int64
+	StartAt   int64 // when its steps were asked to start; 0 means at once
+	Begun     int64 // when that came, where it was later than Created
 	Deadline  int64 // when the flow times out; 0 means never
 	Reopened  int64 // when it was made to go on after it had failed
 

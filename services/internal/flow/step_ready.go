@@ -10,8 +10,11 @@ import (
 // advance starts, skips and fails pending steps until nothing more follows, and
 // ends the flow when its goals say so. It is called when a step ended or the
 // flow began or goes on: only then can a pending step's lot have changed. While
-// the flow is paused it does nothing.
+// the flow is paused it does nothing, nor before the time that it was started for.
 func (t *Turn) advance() {
+	if !t.begun() {
+		return
+	}
 	for !t.s.over() && !t.s.paused() {
 		before := len(t.events)
 		t.checkGoals()

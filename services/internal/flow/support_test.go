@@ -278,7 +278,12 @@ func soonest(s *flow.State) int64 {
 	if s.Ending.At != 0 {
 		return soonestLate(s)
 	}
-	see(s.Deadline)
+	switch {
+	case s.StartAt <= s.Created || s.Begun != 0:
+		see(s.Deadline)
+	case s.Status != sluicev1.FlowStatus_FLOW_STATUS_PAUSED:
+		see(s.StartAt)
+	}
 	for i := range s.Steps {
 		whole := s.Plan.Steps[i].Proto.GetWork().GetDeadlineMs()
 		if s.Plan.Steps[i].Proto.GetWait() != nil {

@@ -38,6 +38,8 @@ func (t *Turn) wake(w *sluicev1.Wake) Verdict {
 
 func (t *Turn) settleDeadline(d deadline) {
 	switch {
+	case d.step == flowStart:
+		t.advance()
 	case d.step == flowDeadline:
 		t.fail(fmt.Sprintf("the flow did not end within %d ms", t.s.timeout()/millisecond))
 	case t.s.over():
@@ -80,7 +82,7 @@ func (t *Turn) expire(i, j int, at int64) {
 
 // expireFlow settles the flow's own deadline.
 func (t *Turn) expireFlow(at int64) {
-	if !t.s.over() && t.s.Deadline != 0 && t.s.Deadline <= at {
+	if !t.s.over() && !t.s.unborn() && t.s.Deadline != 0 && t.s.Deadline <= at {
 		t.settleDeadline(deadline{at: t.s.Deadline, step: flowDeadline})
 	}
 }

@@ -21,6 +21,8 @@ type Flow struct {
 	CreatedAt    time.Time            `json:"created_at"`
 	CompletedAt  time.Time            `json:"completed_at,omitzero"`
 	LastUpdated  time.Time            `json:"last_updated"`
+	StartAt      time.Time            `json:"start_at,omitzero"` // when its steps were asked to start
+	BegunAt      time.Time            `json:"begun_at,omitzero"` // when that came, where it was later than the start
 	TimeoutAt    time.Time            `json:"timeout_at,omitzero"`
 	Plan         Plan                 `json:"plan"`
 	Labels       map[string]string    `json:"labels,omitempty"`
@@ -112,6 +114,8 @@ func FlowOf(s *flow.State) Flow {
 		CreatedAt:    Time(s.Created),
 		CompletedAt:  Time(s.Completed),
 		LastUpdated:  Time(s.Updated),
+		StartAt:      Time(s.StartAt),
+		BegunAt:      Time(s.Begun),
 		TimeoutAt:    Time(s.Deadline),
 		Plan:         PlanOf(s.Plan.Proto),
 		Labels:       s.Labels,

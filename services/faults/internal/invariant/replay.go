@@ -58,7 +58,7 @@ func (f *fold) apply(e event.Event) error {
 	switch e.Type { //nolint:exhaustive // the others are asked about elsewhere, or unknown
 	case event.FlowStarted:
 		s.Status, s.CreatedAt, s.Labels = client.Active, e.Time, e.Labels
-		s.ParentFlowID, s.ParentStepID = e.ParentFlowID, e.ParentStepID
+		s.ParentFlowID, s.ParentStepID, s.StartAt = e.ParentFlowID, e.ParentStepID, e.StartAt
 		s.Attributes = map[string]client.Attribute{}
 		for name, value := range e.Init {
 			s.Attributes[name] = client.Attribute{Value: value}
@@ -78,6 +78,8 @@ func (f *fold) apply(e event.Event) error {
 			return fmt.Errorf("attribute %q is set twice", e.Key)
 		}
 		s.Attributes[e.Key] = client.Attribute{Value: e.Value, Step: e.StepID}
+	case event.FlowBegun:
+		s.BegunAt = e.Time
 	case event.FlowDeactivated, event.FlowRetired, event.ParentTold, event.StepOverridden:
 	default:
 		return f.step(e)
