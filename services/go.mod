@@ -24,6 +24,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/robfig/cron/v3 v3.0.1
 	github.com/sluiceflow/sluice/pkg v0.0.0-00010101000000-000000000000
 	github.com/sluiceflow/sluice/proto v0.0.0
 	github.com/spf13/cobra v1.10.2

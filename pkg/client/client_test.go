@@ -54,6 +54,11 @@ func says(status int, body string) http.HandlerFunc {
 	}
 }
 
+const aSchedule = `{"id":"a","every_ms":1000,"overlap":"skip","flow":{"goals":["a"]},"paused":false,` +
+	`"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-02T00:00:00Z","next":["2026-01-03T00:00:00Z"],"queued":[],` +
+	`"last":{"flow_id":"a@20260102T000000Z","planned_at":"2026-01-02T00:00:00Z","started_at":"2026-01-02T00:01:00Z","late":true,"status":"active"},` +
+	`"started":1,"missed":2,"skipped":3,"failed":4,"error":{"message":"no","planned_at":"2026-01-02T00:00:00Z","at":"2026-01-02T00:00:00Z"}}`
+
 // Each method asks for what the contract says and reads what it answers.
 func TestCalls(t *testing.T) {
 	t.Parallel()
@@ -155,6 +160,32 @@ func TestCalls(t *testing.T) {
 				Name: "paid", Key: json.Number("17.0"), Outputs: map[string]any{"amount": 3}, ID: "m-1", TTL: time.Second,
 			})
 		}, "POST /engine/message", `{"name":"paid","key":17.0,"outputs":{"amount":3},"id":"m-1","ttl_ms":1000}`, "null"},
+		{"start later", 201, `{"flow_id":"f"}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.StartFlow(ctx, client.StartRequest{ID: "f", Goals: []string{"a"}, StartAt: time.Date(2030, 1, 31, 9, 30, 0, 0, time.UTC)})
+		}, "POST /engine/flow", `{"id":"f","goals":["a"],"start_at":"2030-01-31T09:30:00Z"}`, `"f"`},
+		{"put schedule", 201, `{"schedule":{},"message":""}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.PutSchedule(ctx, "a@b", client.ScheduleDefinition{
+				Cron: "@daily", TimeZone: "Europe/Berlin", Overlap: client.OverlapQueue, Flow: client.StartRequest{Goals: []string{"a"}},
+			})
+		}, "PUT /engine/schedule/a@b", `{"cron":"@daily","time_zone":"Europe/Berlin","overlap":"queue","flow":{"goals":["a"]}}`, "true"},
+		{"put schedule again", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.PutSchedule(ctx, "a", client.ScheduleDefinition{EveryMS: 1000, Flow: client.StartRequest{Goals: []string{"a"}}})
+		}, "PUT /engine/schedule/a", `{"every_ms":1000,"flow":{"goals":["a"]}}`, "false"},
+		{"schedule", 200, aSchedule, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Schedule(ctx, "a")
+		}, "GET /engine/schedule/a", "", aSchedule},
+		{"schedules", 200, `{"schedules":[` + aSchedule + `],"count":1}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return c.Schedules(ctx)
+		}, "GET /engine/schedule", "", "[" + aSchedule + "]"},
+		{"delete schedule", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.DeleteSchedule(ctx, "a")
+		}, "DELETE /engine/schedule/a", "", "null"},
+		{"pause schedule", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.PauseSchedule(ctx, "a")
+		}, "POST /engine/schedule/a/pause", "", "null"},
+		{"resume schedule", 200, `{}`, func(ctx context.Context, c *client.Client) (any, error) {
+			return nil, c.ResumeSchedule(ctx, "a")
+		}, "POST /engine/schedule/a/resume", "", "null"},
 		{"delete flow", 204, ``, func(ctx context.Context, c *client.Client) (any, error) {
 			return nil, c.DeleteFlow(ctx, "f")
 		}, "DELETE /engine/flow/f", "", "null"},

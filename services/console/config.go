@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"time"
 
-	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/console/internal/access"
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/script"
@@ -24,12 +22,7 @@ type Config struct {
 	// means any.
 	EndpointAllowHosts []string `env:"ENDPOINT_ALLOW_HOSTS" help:"the only hosts whose health checks are asked, as host or *.domain, with commas between; any by default"`
 
-	RetryMaxRetries   int32  `env:"RETRY_MAX_RETRIES" envDefault:"10" help:"retries of a step without work_config; -1 is no limit"`
-	RetryBackoffMS    int64  `env:"RETRY_BACKOFF_MS" envDefault:"1000" help:"milliseconds before the first retry"`
-	RetryMaxBackoffMS int64  `env:"RETRY_MAX_BACKOFF_MS" envDefault:"60000" help:"longest delay before a retry, in milliseconds"`
-	RetryBackoffType  string `env:"RETRY_BACKOFF_TYPE" envDefault:"exponential" help:"how the delay grows: fixed, linear or exponential"`
-	StepTimeoutMS     int64  `env:"STEP_TIMEOUT_MS" envDefault:"30000" help:"milliseconds that the HTTP call of a step may take"`
-	AttemptTimeoutMS  int64  `env:"ATTEMPT_TIMEOUT_MS" envDefault:"86400000" help:"milliseconds until an attempt must have its completion; -1 is no limit"`
+	Planning plan.Settings
 
 	WaitConcurrency int `env:"WAIT_CONCURRENCY" envDefault:"4096" help:"requests that wait for the end of a flow at once (wait_ms)"`
 	Scripts         script.Config
@@ -39,9 +32,8 @@ type Config struct {
 	MaxLabels int `env:"MAX_LABELS" envDefault:"32" help:"labels of one flow"`
 }
 
-// maxTimeoutMS is ten years: what is longer is a mistake, and would not fit
-// into a time.
-const maxTimeoutMS = int64(10*365*24) * int64(time.Hour/time.Millisecond)
+// maxTimeoutMS is ten years: what is longer is a mistake.
+const maxTimeoutMS = plan.MaxTimeoutMS
 
 // Validate reports every value that makes no sense.
 func (c Config) Validate() error {
@@ -60,16 +52,7 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		mistakes = append(mistakes, errors.New("DATA_DIR must name a folder"))
 	}
-	if _, err := c.defaults(); err != nil {
-		mistakes = append(mistakes, err)
-	}
-	within("RETRY_MAX_RETRIES", int64(c.RetryMaxRetries), -1, 1_000_000)
-	within("RETRY_BACKOFF_MS", c.RetryBackoffMS, 0, maxTimeoutMS)
-	within("RETRY_MAX_BACKOFF_MS", c.RetryMaxBackoffMS, c.RetryBackoffMS, maxTimeoutMS)
-	within("STEP_TIMEOUT_MS", c.StepTimeoutMS, 1, maxTimeoutMS)
-	if c.AttemptTimeoutMS != -1 {
-		within("ATTEMPT_TIMEOUT_MS", c.AttemptTimeoutMS, 1, maxTimeoutMS)
-	}
+	mistakes = append(mistakes, c.Planning.Validate())
 	within("WAIT_CONCURRENCY", int64(c.WaitConcurrency), 1, 1_000_000)
 	mistakes = append(mistakes, c.Scripts.Validate())
 	within("MAX_GOALS", int64(c.MaxGoals), 1, 10_000)
@@ -109,23 +92,4 @@ func (c Config) CheckListen(addr string) error {
 			"set API_KEYS, or LISTEN_ADDR to 127.0.0.1:<port>, or PUBLIC_CONSOLE=true to let everybody in", addr)
 	}
 	return nil
-}
-
-func (c Config) defaults() (plan.Defaults, error) {
-	backoff, ok := map[string]sluicev1.BackoffType{
-		"fixed":       sluicev1.BackoffType_BACKOFF_TYPE_FIXED,
-		"linear":      sluicev1.BackoffType_BACKOFF_TYPE_LINEAR,
-		"exponential": sluicev1.BackoffType_BACKOFF_TYPE_EXPONENTIAL,
-	}[c.RetryBackoffType]
-	if !ok {
-		return plan.Defaults{}, fmt.Errorf("RETRY_BACKOFF_TYPE is %q, and must be fixed, linear or exponential", c.RetryBackoffType)
-	}
-	return plan.Defaults{
-		MaxRetries:       c.RetryMaxRetries,
-		BackoffMS:        c.RetryBackoffMS,
-		MaxBackoffMS:     c.RetryMaxBackoffMS,
-		BackoffType:      backoff,
-		StepTimeoutMS:    c.StepTimeoutMS,
-		AttemptTimeoutMS: c.AttemptTimeoutMS,
-	}, nil
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/plan"
 	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/run"
+	"github.com/sluiceflow/sluice/services/internal/schedule"
 	"github.com/sluiceflow/sluice/services/internal/script"
 )
 
@@ -62,7 +63,9 @@ type Console struct {
 	health  *health.Poller
 	letters dead.Letters
 	waiters *waiters.Registry
-	scripts *script.Pool // compiles what is registered
+	// schedules start flows by time; engines do that.
+	schedules *schedule.Store
+	scripts   *script.Pool // compiles what is registered
 	// successes are those of the work of steps, as the index comes by them.
 	successes *health.Successes
 	progress  *progress.Follower
@@ -82,7 +85,7 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API_KEYS: %w", err)
 	}
-	defaults, err := cfg.defaults()
+	defaults, err := cfg.Planning.Defaults()
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +101,15 @@ func New(ctx context.Context, cfg Config, d Deps) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
+	schedules, err := schedule.OpenStore(ctx, d.Bus)
+	if err != nil {
+		return nil, err
+	}
 	plans := plan.NewCache(planCache)
 	c := &Console{
 		cfg: cfg, bus: d.Bus, steps: d.Registry, log: d.Log, keys: apiKeys, links: d.Links,
 		journal: journal.New(d.Bus, plans.Decode), plans: plans, planner: planning, index: table,
-		letters: dead.Open(d.Bus), scripts: script.NewPool(cfg.Scripts), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters,
+		letters: dead.Open(d.Bus), schedules: schedules, scripts: script.NewPool(cfg.Scripts), waiters: waiters.New(cfg.WaitConcurrency), successes: health.NewSuccesses(), metrics: counters,
 		started: time.Now().UTC(), indexErr: map[string]error{},
 		progress: progress.NewFollower(d.Bus.NC, d.Bus.Space.Heartbeats(-1)),
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluiceflow/sluice/services/console"
+	"github.com/sluiceflow/sluice/services/internal/plan"
 )
 
 func TestKeys(t *testing.T) {
@@ -29,6 +30,12 @@ func TestKeys(t *testing.T) {
 		{put, "/engine/step/charge", charge, admin, http.StatusOK},
 		{del, "/engine/step/charge", "", admin, http.StatusOK},
 		{del, "/engine/flow/nope", "", admin, http.StatusNotFound},
+		{get, "/engine/schedule", "", reader, http.StatusOK},
+		{get, "/engine/schedule/x", "", reader, http.StatusNotFound},
+		{put, "/engine/schedule/x", `{"cron":"@daily","flow":{"goals":["charge"]}}`, operator, http.StatusCreated},
+		{post, "/engine/schedule/x/pause", "", operator, http.StatusOK},
+		{post, "/engine/schedule/x/resume", "", operator, http.StatusOK},
+		{del, "/engine/schedule/x", "", operator, http.StatusOK},
 		{get, "/engine/dead", "", reader, http.StatusOK},
 		{get, "/engine/dead/1", "", reader, http.StatusNotFound},
 		{post, "/engine/dead/1/redrive", "", operator, http.StatusNotFound},
@@ -88,7 +95,7 @@ func TestConfig(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Error(err)
 	}
-	wrong := console.Config{APIKeys: "x", RetryMaxRetries: -2, RetryBackoffMS: 10, RetryMaxBackoffMS: 5, RetryBackoffType: "cubic", ConsoleBaseURL: "console:8081"}
+	wrong := console.Config{APIKeys: "x", Planning: plan.Settings{RetryMaxRetries: -2, RetryBackoffMS: 10, RetryMaxBackoffMS: 5, RetryBackoffType: "cubic"}, ConsoleBaseURL: "console:8081"}
 	err := wrong.Validate()
 	if err == nil {
 		t.Fatal("was accepted")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/sluiceflow/sluice/pkg/step"
 	"github.com/sluiceflow/sluice/pkg/subject"
 	"github.com/sluiceflow/sluice/services/console/internal/strict"
 	"github.com/sluiceflow/sluice/services/internal/httpapi"
@@ -70,12 +69,6 @@ func onlyQuery(ec echo.Context, known ...string) error {
 		}
 	}
 	return nil
-}
-
-// absent is the problem for a field that the contract has and this release has
-// not.
-func absent(field string) error {
-	return invalid(step.FieldError{Field: field, Message: "this release does not have it"})
 }
 
 // answer writes JSON as it is: HTML is not escaped, so that texts and values

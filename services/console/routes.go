@@ -9,7 +9,7 @@ import (
 )
 
 // Routes adds the control API. Reading takes the role read; starting, canceling
-// and repairing flows and redriving dead letters operate; changing steps and
+// and repairing flows, also by schedules, and redriving dead letters operate; changing steps and
 // deleting histories and dead letters admin.
 func (c *Console) Routes(e *echo.Echo) {
 	e.GET("/", page)
@@ -62,6 +62,13 @@ func (c *Console) routes() []route {
 
 		{post, "/message", access.Operate, c.postMessage},
 
+		{get, "/schedule", access.Read, c.listSchedules},
+		{get, "/schedule/:id", access.Read, c.getSchedule},
+		{put, "/schedule/:id", access.Operate, c.putSchedule},
+		{del, "/schedule/:id", access.Operate, c.deleteSchedule},
+		{post, "/schedule/:id/pause", access.Operate, c.pauseSchedule},
+		{post, "/schedule/:id/resume", access.Operate, c.resumeSchedule},
+
 		{get, "/dead", access.Read, c.listLetters},
 		{get, "/dead/:id", access.Read, c.getLetter},
 		{post, "/dead/:id/redrive", access.Operate, c.redriveLetter},
@@ -71,15 +78,9 @@ func (c *Console) routes() []route {
 
 // absentRoutes answer for what the contract has and this release has not.
 func absentRoutes() []route {
-	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	const get, post = http.MethodGet, http.MethodPost
 	var list []route
 	for _, r := range []struct{ what, method, path string }{
-		{"schedule", get, "/schedule"},
-		{"schedule", get, "/schedule/:id"},
-		{"schedule", put, "/schedule/:id"},
-		{"schedule", del, "/schedule/:id"},
-		{"schedule", post, "/schedule/:id/pause"},
-		{"schedule", post, "/schedule/:id/resume"},
 		{"ws", get, "/ws"},
 		{"events", get, "/events"},
 	} {

@@ -43,8 +43,11 @@ func config(t *testing.T) console.Config {
 	t.Helper()
 	return console.Config{
 		DataDir: t.TempDir(), AllowPrivateEndpoints: true,
-		RetryMaxRetries: 10, RetryBackoffMS: 1000, RetryMaxBackoffMS: 60_000, RetryBackoffType: "exponential",
-		StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000, WaitConcurrency: 64, MaxGoals: 64, MaxInit: 128, MaxLabels: 32,
+		Planning: plan.Settings{
+			RetryMaxRetries: 10, RetryBackoffMS: 1000, RetryMaxBackoffMS: 60_000, RetryBackoffType: "exponential",
+			StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000,
+		},
+		WaitConcurrency: 64, MaxGoals: 64, MaxInit: 128, MaxLabels: 32,
 	}
 }
 

@@ -155,6 +155,7 @@ func TestEachRoleHasItsUser(t *testing.T) {
 	l.begin(10)
 	l.finish()
 	cancelOne(t, l)
+	scheduleOne(t, l)
 	s.deadLetters(l)
 	s.heartbeat(l)
 	for role, p := range s.roles {
@@ -167,6 +168,17 @@ func TestEachRoleHasItsUser(t *testing.T) {
 	if _, err := nats.Connect(s.natsURL); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a user: %v", err)
 	}
+}
+
+// scheduleOne makes a schedule, waits until it started a flow, and deletes it.
+func scheduleOne(t *testing.T, l *load) {
+	t.Helper()
+	l.timed("by-time", client.OverlapSkip)
+	if list, err := l.api.Schedules(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("schedules: %v, %v", list, err)
+	}
+	l.untilSchedule("by-time", func(s client.Schedule) error { return atLeast(s.Started, 1) })
+	testkit.Eventually(t, patience, func() error { return l.api.DeleteSchedule(t.Context(), "by-time") })
 }
 
 // cancelOne starts a flow with a deadline, which needs a durable timer, and asks
@@ -298,12 +310,13 @@ func (s *secured) everythingElseIsRefused() {
 	readKeys := []string{"$JS.API.DIRECT.GET.KV_sluice_keys.$KV.sluice_keys.ring", "$JS.API.STREAM.MSG.GET.KV_sluice_keys", "$JS.API.CONSUMER.CREATE.KV_sluice_keys.mine"}
 	readLinks := []string{"$JS.API.DIRECT.GET.KV_sluice_links.$KV.sluice_links.ring", "$JS.API.CONSUMER.CREATE.KV_sluice_links.mine", "$KV.sluice_links.ring"}
 	readSteps := []string{"$JS.API.DIRECT.GET.KV_sluice_steps", "$JS.API.CONSUMER.CREATE.KV_sluice_steps.mine"}
+	schedules := []string{"$KV.sluice_schedules.s", "$JS.API.DIRECT.GET.KV_sluice_schedules", "$JS.API.CONSUMER.CREATE.KV_sluice_schedules.mine"}
 	for user, lists := range map[string][][]string{
-		"gateway":    {readFlows, change, readSteps, readLinks, {"sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "sluice.invoke.http.s.1.f", "sluice.dead.x.y", "sluice.redrive", "_INBOX.console.x"}},
-		"dispatcher": {readFlows, change, readKeys, readLinks, {"sluice.cmd.api.1.f", "sluice.cmd.hook.1.f", "sluice.invoke.http.s.1.f", "$KV.sluice_steps.s"}},
+		"gateway":    {readFlows, change, readSteps, readLinks, schedules, {"sluice.cmd.api.1.f", "sluice.cmd.report.1.f", "sluice.invoke.http.s.1.f", "sluice.dead.x.y", "sluice.redrive", "_INBOX.console.x"}},
+		"dispatcher": {readFlows, change, readKeys, readLinks, schedules, {"sluice.cmd.api.1.f", "sluice.cmd.hook.1.f", "sluice.invoke.http.s.1.f", "$KV.sluice_steps.s"}},
 		"console":    {change, readKeys, {"sluice.cmd.hook.1.f", "sluice.cmd.report.1.f", "$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed"}},
 		"engine":     {{"$KV.sluice_steps.s", "$JS.API.STREAM.MSG.DELETE.FLOWS_0", "$JS.API.STREAM.DELETE.FLOWS_0", "$JS.API.STREAM.PURGE.KV_sluice_steps"}},
-		"events": {change, readKeys, readSteps, readLinks, {
+		"events": {change, readKeys, readSteps, readLinks, schedules, {
 			"sluice.cmd.hook.1.f", "sluice.cmd.api.1.f", "$JS.API.STREAM.INFO.COMMANDS_0", "$JS.API.CONSUMER.CREATE.COMMANDS_0.mine",
 			"$JS.API.CONSUMER.MSG.NEXT.FLOWS_0.retention-completed", "$JS.API.CONSUMER.CREATE.FLOWS_0.retention-completed.sluice.flow.completed.>",
 		}},

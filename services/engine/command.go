@@ -68,8 +68,8 @@ func (e *Engine) parse(msg jetstream.Msg) (*command, error) {
 // user is held to its own source.
 func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 	switch k := cmd.GetKind().(type) {
-	case *sluicev1.Command_StartFlow:
-		return src == subject.SourceAPI && k.StartFlow.GetParent() == nil || src == subject.SourceEngine && k.StartFlow.GetParent() != nil
+	case *sluicev1.Command_StartFlow: // engines start children, and what is scheduled
+		return src == subject.SourceEngine || src == subject.SourceAPI && k.StartFlow.GetParent() == nil
 	case *sluicev1.Command_CancelFlow, *sluicev1.Command_PauseFlow, *sluicev1.Command_ResumeFlow,
 		*sluicev1.Command_RetryFlow, *sluicev1.Command_OverrideStep, *sluicev1.Command_DecideApproval,
 		*sluicev1.Command_PostMessage:

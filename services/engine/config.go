@@ -11,6 +11,8 @@ import (
 
 	"github.com/sluiceflow/sluice/services/internal/bus"
 	"github.com/sluiceflow/sluice/services/internal/keys"
+	"github.com/sluiceflow/sluice/services/internal/plan"
+	"github.com/sluiceflow/sluice/services/internal/registry"
 	"github.com/sluiceflow/sluice/services/internal/script"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
@@ -28,6 +30,7 @@ type Config struct {
 	MaxWorkItems     int           `env:"MAX_WORK_ITEMS" envDefault:"100000" help:"work items of one step; a step with more fails"`
 	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost, and for children and parents that lost each other"`
 	Scripts          script.Config
+	Planning         plan.Settings
 	DrainTimeout     time.Duration `env:"DRAIN_TIMEOUT" envDefault:"8s" help:"how long what has begun may go on after a shutdown was asked for"`
 }
 
@@ -36,10 +39,12 @@ type Deps struct {
 	Bus *bus.Bus
 	// Index is told what becomes of tokens where the gateway's own record would
 	// answer wrongly. It is never waited for.
-	Index   *tokenindex.Index
-	Keys    *keys.Keys
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
+	Index *tokenindex.Index
+	Keys  *keys.Keys
+	// Registry has the steps that the flows of schedules are planned with.
+	Registry *registry.Registry
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
 	// Version is told to the other engines.
 	Version string
 }
@@ -66,6 +71,6 @@ func (c Config) Validate() error {
 	if c.SweepInterval < time.Second {
 		mistakes = append(mistakes, fmt.Errorf("SWEEP_INTERVAL is %s, it must be at least 1s", c.SweepInterval))
 	}
-	mistakes = append(mistakes, c.Scripts.Validate())
+	mistakes = append(mistakes, c.Scripts.Validate(), c.Planning.Validate())
 	return errors.Join(mistakes...)
 }

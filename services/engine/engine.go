@@ -28,22 +28,23 @@ const planCacheSize = 1024
 
 // Engine advances flows. Any number may run beside each other.
 type Engine struct {
-	cfg     Config
-	bus     *bus.Bus
-	index   *tokenindex.Index
-	keys    *keys.Keys
-	log     *slog.Logger
-	metrics *metrics
-	plans   flow.Plans
-	journal *journal.Journal
-	clock   *clock
-	marks   chan tokenindex.Mark
-	purges  chan timerPurge
-	silent  chan silence
-	owner   owner
-	held    []atomic.Bool // by partition: whether it is worked on
-	dead    *dead.Box
-	scripts *scripts
+	cfg       Config
+	bus       *bus.Bus
+	index     *tokenindex.Index
+	keys      *keys.Keys
+	log       *slog.Logger
+	metrics   *metrics
+	plans     flow.Plans
+	journal   *journal.Journal
+	clock     *clock
+	marks     chan tokenindex.Mark
+	purges    chan timerPurge
+	silent    chan silence
+	owner     owner
+	held      []atomic.Bool // by partition: whether it is worked on
+	dead      *dead.Box
+	scripts   *scripts
+	schedules *schedules // nil where there is no registry
 
 	// What only tests change: how long what DEAD does not take is put back, and
 	// how a command is decided.
@@ -59,7 +60,7 @@ type owner interface {
 
 // New returns an engine; it works while Run does. An error of kind
 // [fault.Invalid] says which setting makes no sense.
-func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
+func New(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fault.New(fault.Invalid, "engine.New", err)
 	}
@@ -73,7 +74,7 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		return nil, err
 	}
 	plans := plan.NewCache(planCacheSize).Decode
-	return &Engine{
+	e := &Engine{
 		cfg:     cfg,
 		bus:     deps.Bus,
 		index:   deps.Index,
@@ -92,7 +93,9 @@ func New(_ context.Context, cfg Config, deps Deps) (*Engine, error) {
 		scripts: newScripts(cfg.Scripts),
 
 		deadDelay: dead.Delay, decideWith: (*flow.Turn).Apply,
-	}, nil
+	}
+	e.schedules, err = newSchedules(ctx, e, deps.Registry)
+	return e, err
 }
 
 // Run advances flows until ctx ends, then finishes what it has begun, for as
@@ -113,6 +116,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		"partitions": run.Func(func(ctx context.Context) error {
 			return e.owner.Run(ctx, func(ctx context.Context, hold ownership.Hold) { e.hold(ctx, work, hold) })
 		}),
+	}
+	if e.schedules != nil {
+		parts["schedules"] = e.schedules
 	}
 	for k := range e.bus.Config.Shards {
 		parts["wakes "+strconv.Itoa(k)] = run.Func(func(ctx context.Context) error { return e.runWakes(ctx, k) })

@@ -19,6 +19,7 @@ type metrics struct {
 	unheard      prometheus.Counter
 	timers       *prometheus.CounterVec
 	scripts      *prometheus.HistogramVec
+	planned      *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -55,6 +56,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		marksDropped: counter("token_marks_dropped_total", "Writes to Redis dropped because it is slow or away."),
 		unheard:      counter("heartbeats_unanswered_total", "Questions about silent workers that Redis did not answer; each is asked again."),
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
+		planned:      vector("schedule_times_total", "Times of schedules by what became of them: started, failed, missed, skipped.", "outcome"),
 		scripts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "sluice", Subsystem: "engine", Name: "script_seconds",
 			Help:    "Time that scripts and predicates took, the wait for their turn included, by language and whether they failed.",
@@ -62,7 +64,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"language", "failed"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers, m.scripts,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers, m.scripts, m.planned,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

@@ -21,6 +21,8 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/journal"
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/plan"
+	"github.com/sluiceflow/sluice/services/internal/registry"
+	"github.com/sluiceflow/sluice/services/internal/schedule"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 	"github.com/sluiceflow/sluice/services/internal/tokenindex"
 )
@@ -36,6 +38,9 @@ type world struct {
 	keys    *keys.Keys
 	log     *slog.Logger      // of the engines
 	index   *tokenindex.Index // of its engines; nil for none
+
+	registry  *registry.Registry // of its engines; nil for none, and no schedules
+	schedules *schedule.Store
 }
 
 func newWorld(t *testing.T) *world {
@@ -56,6 +61,10 @@ func config() engine.Config {
 	return engine.Config{
 		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, FlowCacheBytes: 64 << 20, MaxWorkItems: 100_000,
 		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
+		Planning: plan.Settings{
+			RetryMaxRetries: 10, RetryBackoffMS: 1000, RetryMaxBackoffMS: 60_000, RetryBackoffType: "exponential",
+			StepTimeoutMS: 30_000, AttemptTimeoutMS: 86_400_000,
+		},
 	}
 }
 
@@ -81,7 +90,7 @@ func (w *world) startOn(b *bus.Bus, prepare func(*engine.Engine), change ...func
 		c(&cfg)
 	}
 	r := &running{bus: b, metrics: prometheus.NewRegistry()}
-	e, err := engine.New(w.t.Context(), cfg, engine.Deps{Bus: b, Index: w.index, Keys: w.keys, Log: w.log, Metrics: r.metrics})
+	e, err := engine.New(w.t.Context(), cfg, engine.Deps{Bus: b, Index: w.index, Keys: w.keys, Registry: w.registry, Log: w.log, Metrics: r.metrics})
 	if err != nil {
 		w.t.Fatal(err)
 	}

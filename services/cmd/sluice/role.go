@@ -59,7 +59,7 @@ func engineCommand(w world) *cobra.Command {
 	}
 	return roleCommand(w, "engine", "Advance flows", ":8082", func(cfg *config) serve.Service {
 		return serve.Service{
-			Config: cfg.Serve, Redis: &cfg.Redis, Keys: &cfg.Keys, Makes: true,
+			Config: cfg.Serve, Redis: &cfg.Redis, Keys: &cfg.Keys, Registry: true, Makes: true,
 			Roles: map[string]serve.Build{"engine": engineRole(cfg.Engine)},
 		}
 	})
@@ -113,7 +113,7 @@ func gatewayRole(cfg gateway.Config) serve.Build {
 func engineRole(cfg engine.Config) serve.Build {
 	return func(ctx context.Context, p serve.Platform) (serve.Role, error) {
 		e, err := engine.New(ctx, cfg, engine.Deps{
-			Bus: p.Bus, Index: p.Index, Keys: p.Keys, Log: p.Log, Metrics: p.Metrics, Version: version,
+			Bus: p.Bus, Index: p.Index, Keys: p.Keys, Registry: p.Registry, Log: p.Log, Metrics: p.Metrics, Version: version,
 		})
 		if err != nil {
 			return serve.Role{}, err

@@ -15,6 +15,8 @@ const (
 	BucketMembers = "sluice_members"
 	BucketKeys    = "sluice_keys"
 	BucketLinks   = "sluice_links"
+
+	BucketSchedules = "sluice_schedules"
 )
 
 // Names of the durable consumers that all processes of a role share.
@@ -164,6 +166,7 @@ func (b *Bus) buckets() []jetstream.KeyValueConfig {
 		},
 		{Bucket: b.Space.Name(BucketKeys), Description: "token signing keys", History: 1, Replicas: b.Config.StreamReplicas},
 		{Bucket: b.Space.Name(BucketLinks), Description: "keys that sign the links of approvals", History: 1, Replicas: b.Config.StreamReplicas},
+		{Bucket: b.Space.Name(BucketSchedules), Description: "what starts flows by time", History: 1, Replicas: b.Config.StreamReplicas},
 	}
 }
 
