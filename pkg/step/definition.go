@@ -54,7 +54,7 @@ type Definition struct {
 	Labels     map[string]string    `json:"labels,omitempty"`
 	Attributes map[string]Attribute `json:"attributes,omitempty"`
 	HTTP       *HTTP                `json:"http,omitzero"`
-	// NATS is not in this release, as Memoizable.
+	// NATS is not in this release.
 	NATS *NATS `json:"nats,omitzero"`
 	// Script is what a step of type script runs.
 	Script *Script `json:"script,omitzero"`
@@ -65,7 +65,9 @@ type Definition struct {
 	// Predicate is asked whether the step should start when it could.
 	Predicate  *Script     `json:"predicate,omitzero"`
 	WorkConfig *WorkConfig `json:"work_config,omitzero"`
-	Memoizable bool        `json:"memoizable,omitzero"`
+	// Memoizable says that equal inputs give equal outputs, so that a success may
+	// stand for equal work of other flows.
+	Memoizable bool `json:"memoizable,omitzero"`
 }
 
 // Attribute is one input or output of a step.

@@ -96,7 +96,6 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		`{"flow":{"goals":["g"]}}`:                              "flow",
 		`{"wait":{"duration_ms":1}}`:                            "wait",
 		`{"predicate":{}}`:                                      "predicate.language",
-		`{"memoizable":true}`:                                   "memoizable",
 		`{"unknown":1}`:                                         "unknown",
 		`{"http":null}`:                                         "http",
 		`{"http":{}}`:                                           "http.endpoint",
@@ -108,6 +107,7 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		`{"http":{"endpoint":"http://h","compensate":"/undo"}}`: "http.compensate",
 		`{"http":{"endpoint":"http://h","compensate":"http://u:p@h/c"}}`:               "http.compensate",
 		`{"memoizable":true,"http":{"endpoint":"http://h","compensate":"http://h/c"}}`: "http.compensate",
+		`{"type":"wait","memoizable":true,"labels":{"a":"the field is memoizable"}}`:   "memoizable",
 		`{"http":{"endpoint":"http://h","timeout":-1}}`:                                "http.timeout",
 		`{"http":{"endpoint":"http://h","timeout":"5"}}`:                               "http.timeout",
 		`{"http":{"endpoint":"http://h","secret":"x"}}`:                                "http.secret",
@@ -170,10 +170,10 @@ func names(err error, field string) bool {
 
 func TestAllMistakesAreReportedTogether(t *testing.T) {
 	t.Parallel()
-	d := parse(t, `{"id":"a b","type":"sync","memoizable":true}`)
+	d := parse(t, `{"id":"a b","type":"sync","nats":{}}`)
 	all, ok := errors.AsType[step.FieldErrors](d.Validate(step.Limits{}))
 	if !ok || len(all) != 3 {
-		t.Errorf("mistakes %v, want id, http and memoizable", all)
+		t.Errorf("mistakes %v, want id, http and nats", all)
 	}
 }
 

@@ -90,7 +90,7 @@ func (v *validation) count(field string, n, most int) {
 // absent names what the contract has and this release does not.
 func (v *validation) absent(d Definition) {
 	v.check(d.NATS == nil, "nats", missing)
-	v.check(!d.Memoizable, "memoizable", missing)
+	v.check(!d.Memoizable || d.Type != KindWait && d.Type != KindFlow, "memoizable", "is not for a step that waits or starts a flow")
 }
 
 func (v *validation) attribute(name string, a Attribute) {

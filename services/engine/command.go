@@ -79,7 +79,8 @@ func mayCome(src subject.Source, cmd *sluicev1.Command) bool {
 	case *sluicev1.Command_ReportCall:
 		return src == subject.SourceReport
 	case *sluicev1.Command_Wake, *sluicev1.Command_ScriptResult, *sluicev1.Command_ChildEnded, *sluicev1.Command_CancelChild,
-		*sluicev1.Command_ParentHeard, *sluicev1.Command_AwaitMessage, *sluicev1.Command_EndWait, *sluicev1.Command_DeliverMessage:
+		*sluicev1.Command_ParentHeard, *sluicev1.Command_AwaitMessage, *sluicev1.Command_EndWait, *sluicev1.Command_DeliverMessage,
+		*sluicev1.Command_MemoResult:
 		return src == subject.SourceEngine
 	case *sluicev1.Command_RetireFlow:
 		return src == subject.SourceEngine || src == subject.SourceAPI

@@ -27,6 +27,7 @@ type Config struct {
 	HistoryRetention time.Duration `env:"HISTORY_RETENTION" envDefault:"168h" help:"how long the history of an ended flow is kept"`
 	FlowCacheSize    int           `env:"FLOW_CACHE_SIZE" envDefault:"10000" help:"flows that an engine keeps in memory"`
 	FlowCacheBytes   int           `env:"FLOW_CACHE_BYTES" envDefault:"134217728" help:"what they may take together, by an estimate"`
+	MemoCacheSize    int           `env:"MEMO_CACHE_SIZE" envDefault:"65536" help:"work items of memoizable steps whose success an engine keeps in memory"`
 	MaxWorkItems     int           `env:"MAX_WORK_ITEMS" envDefault:"100000" help:"work items of one step; a step with more fails"`
 	SweepInterval    time.Duration `env:"SWEEP_INTERVAL" envDefault:"10m" help:"pause between two looks for running flows whose timer was lost, and for children and parents that lost each other"`
 	Scripts          script.Config
@@ -64,6 +65,9 @@ func (c Config) Validate() error {
 	}
 	if c.FlowCacheBytes < 1 {
 		mistakes = append(mistakes, fmt.Errorf("FLOW_CACHE_BYTES is %d, it must be at least 1", c.FlowCacheBytes))
+	}
+	if c.MemoCacheSize < 1 {
+		mistakes = append(mistakes, fmt.Errorf("MEMO_CACHE_SIZE is %d, it must be at least 1", c.MemoCacheSize))
 	}
 	if c.MaxWorkItems < 1 || c.MaxWorkItems > maxWorkItems {
 		mistakes = append(mistakes, fmt.Errorf("MAX_WORK_ITEMS is %d, it must be 1 to %d", c.MaxWorkItems, maxWorkItems))

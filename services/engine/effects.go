@@ -85,8 +85,9 @@ func (p *partition) emitRepeats(ctx context.Context, j *job) error {
 
 func (p *partition) emitCommit(ctx context.Context, j *job, c *sluicev1.Commit, sequence uint64) error {
 	fx := j.entry.state.Effects(c)
+	p.e.memo.learn(fx.Memos)
 	for _, inv := range fx.Invocations {
-		future, err := p.e.invoke(ctx, inv, c.GetRevision())
+		future, err := p.e.recallOrInvoke(ctx, fx, inv, c.GetRevision())
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ type Engine struct {
 	held      []atomic.Bool // by partition: whether it is worked on
 	dead      *dead.Box
 	scripts   *scripts
+	memo      *memory
 	schedules *schedules // nil where there is no registry
 
 	// What only tests change: how long what DEAD does not take is put back, and
@@ -74,7 +75,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Engine, error) {
 		return nil, err
 	}
 	plans := plan.NewCache(planCacheSize).Decode
+	memo, err := newMemory(cfg.MemoCacheSize)
+	if err != nil {
+		return nil, fmt.Errorf("remember successes: %w", err)
+	}
 	e := &Engine{
+		memo:    memo,
 		cfg:     cfg,
 		bus:     deps.Bus,
 		index:   deps.Index,

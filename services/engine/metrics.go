@@ -20,6 +20,7 @@ type metrics struct {
 	timers       *prometheus.CounterVec
 	scripts      *prometheus.HistogramVec
 	planned      *prometheus.CounterVec
+	memos        *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -57,6 +58,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		unheard:      counter("heartbeats_unanswered_total", "Questions about silent workers that Redis did not answer; each is asked again."),
 		timers:       vector("timers_total", "Durable timers by what was done.", "action"),
 		planned:      vector("schedule_times_total", "Times of schedules by what became of them: started, failed, missed, skipped.", "outcome"),
+		memos:        vector("memo_total", "Invocations of memoizable steps: recalled, or missed and made.", "result"),
 		scripts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "sluice", Subsystem: "engine", Name: "script_seconds",
 			Help:    "Time that scripts and predicates took, the wait for their turn included, by language and whether they failed.",
@@ -64,7 +66,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"language", "failed"}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers, m.scripts, m.planned,
+		m.commands, m.commits, m.conflicts, m.redeliveries, m.broken, m.putBack, m.latency, m.folded, m.backlog, m.partitions, m.marksDropped, m.unheard, m.timers, m.scripts, m.planned, m.memos,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err //nolint:wrapcheck // it names the metric

@@ -59,7 +59,7 @@ func worldOn(t *testing.T, b *bus.Bus) *world {
 
 func config() engine.Config {
 	return engine.Config{
-		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, FlowCacheBytes: 64 << 20, MaxWorkItems: 100_000,
+		WebhookBaseURL: "http://gateway.test", HistoryRetention: time.Hour, FlowCacheSize: 1000, FlowCacheBytes: 64 << 20, MemoCacheSize: 1000, MaxWorkItems: 100_000,
 		SweepInterval: time.Hour, DrainTimeout: 5 * time.Second,
 		Planning: plan.Settings{
 			RetryMaxRetries: 10, RetryBackoffMS: 1000, RetryMaxBackoffMS: 60_000, RetryBackoffType: "exponential",

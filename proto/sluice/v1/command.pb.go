@@ -170,6 +170,7 @@ type Command struct {
 	//	*Command_CancelChild
 	//	*Command_ParentHeard
 	//	*Command_ScriptResult
+	//	*Command_MemoResult
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -390,6 +391,15 @@ func (x *Command) GetScriptResult() *ScriptResult {
 	return nil
 }
 
+func (x *Command) GetMemoResult() *MemoResult {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_MemoResult); ok {
+			return x.MemoResult
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -489,6 +499,11 @@ type Command_ScriptResult struct {
 	ScriptResult *ScriptResult `protobuf:"bytes,30,opt,name=script_result,json=scriptResult,proto3,oneof"`
 }
 
+type Command_MemoResult struct {
+	// Source engine: a success of the same work is known.
+	MemoResult *MemoResult `protobuf:"bytes,31,opt,name=memo_result,json=memoResult,proto3,oneof"`
+}
+
 func (*Command_StartFlow) isCommand_Kind() {}
 
 func (*Command_CompleteWork) isCommand_Kind() {}
@@ -526,6 +541,8 @@ func (*Command_CancelChild) isCommand_Kind() {}
 func (*Command_ParentHeard) isCommand_Kind() {}
 
 func (*Command_ScriptResult) isCommand_Kind() {}
+
+func (*Command_MemoResult) isCommand_Kind() {}
 
 // StartFlow asks for a new flow. The console has planned it, also one that is a child: its plan stands in its parent's.
 type StartFlow struct {
@@ -1092,6 +1109,60 @@ func (x *ScriptResult) GetOutcome() *Outcome {
 	return nil
 }
 
+// MemoResult is the outcome that the same work had before, by the same step with the same inputs: nobody is called for it.
+type MemoResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Work  *WorkRef               `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	// A success.
+	Outcome       *Outcome `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoResult) Reset() {
+	*x = MemoResult{}
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoResult) ProtoMessage() {}
+
+func (x *MemoResult) ProtoReflect() protoreflect.Message {
+	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoResult.ProtoReflect.Descriptor instead.
+func (*MemoResult) Descriptor() ([]byte, []int) {
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MemoResult) GetWork() *WorkRef {
+	if x != nil {
+		return x.Work
+	}
+	return nil
+}
+
+func (x *MemoResult) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 // CancelFlow ends a running flow.
 type CancelFlow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1105,7 +1176,7 @@ type CancelFlow struct {
 
 func (x *CancelFlow) Reset() {
 	*x = CancelFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1188,7 @@ func (x *CancelFlow) String() string {
 func (*CancelFlow) ProtoMessage() {}
 
 func (x *CancelFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[8]
+	mi := &file_sluice_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1201,7 @@ func (x *CancelFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFlow.ProtoReflect.Descriptor instead.
 func (*CancelFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CancelFlow) GetReason() string {
@@ -1162,7 +1233,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1245,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[9]
+	mi := &file_sluice_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1258,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Wake) GetDueNs() int64 {
@@ -1225,7 +1296,7 @@ type Heard struct {
 
 func (x *Heard) Reset() {
 	*x = Heard{}
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1308,7 @@ func (x *Heard) String() string {
 func (*Heard) ProtoMessage() {}
 
 func (x *Heard) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[10]
+	mi := &file_sluice_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1321,7 @@ func (x *Heard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heard.ProtoReflect.Descriptor instead.
 func (*Heard) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Heard) GetAskedNs() int64 {
@@ -1289,7 +1360,7 @@ type LastHeartbeat struct {
 
 func (x *LastHeartbeat) Reset() {
 	*x = LastHeartbeat{}
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1372,7 @@ func (x *LastHeartbeat) String() string {
 func (*LastHeartbeat) ProtoMessage() {}
 
 func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[11]
+	mi := &file_sluice_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1385,7 @@ func (x *LastHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastHeartbeat.ProtoReflect.Descriptor instead.
 func (*LastHeartbeat) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LastHeartbeat) GetWork() *WorkRef {
@@ -1351,7 +1422,7 @@ type RetireFlow struct {
 
 func (x *RetireFlow) Reset() {
 	*x = RetireFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1434,7 @@ func (x *RetireFlow) String() string {
 func (*RetireFlow) ProtoMessage() {}
 
 func (x *RetireFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[12]
+	mi := &file_sluice_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1447,7 @@ func (x *RetireFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireFlow.ProtoReflect.Descriptor instead.
 func (*RetireFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetireFlow) GetEndingRevision() uint64 {
@@ -1406,7 +1477,7 @@ type PauseFlow struct {
 
 func (x *PauseFlow) Reset() {
 	*x = PauseFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1489,7 @@ func (x *PauseFlow) String() string {
 func (*PauseFlow) ProtoMessage() {}
 
 func (x *PauseFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[13]
+	mi := &file_sluice_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1502,7 @@ func (x *PauseFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseFlow.ProtoReflect.Descriptor instead.
 func (*PauseFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PauseFlow) GetReason() string {
@@ -1459,7 +1530,7 @@ type ResumeFlow struct {
 
 func (x *ResumeFlow) Reset() {
 	*x = ResumeFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1471,7 +1542,7 @@ func (x *ResumeFlow) String() string {
 func (*ResumeFlow) ProtoMessage() {}
 
 func (x *ResumeFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[14]
+	mi := &file_sluice_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1484,7 +1555,7 @@ func (x *ResumeFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeFlow.ProtoReflect.Descriptor instead.
 func (*ResumeFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResumeFlow) GetReason() string {
@@ -1512,7 +1583,7 @@ type RetryFlow struct {
 
 func (x *RetryFlow) Reset() {
 	*x = RetryFlow{}
-	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1595,7 @@ func (x *RetryFlow) String() string {
 func (*RetryFlow) ProtoMessage() {}
 
 func (x *RetryFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[15]
+	mi := &file_sluice_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1608,7 @@ func (x *RetryFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryFlow.ProtoReflect.Descriptor instead.
 func (*RetryFlow) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RetryFlow) GetReason() string {
@@ -1573,7 +1644,7 @@ type OverrideStep struct {
 
 func (x *OverrideStep) Reset() {
 	*x = OverrideStep{}
-	mi := &file_sluice_v1_command_proto_msgTypes[16]
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1656,7 @@ func (x *OverrideStep) String() string {
 func (*OverrideStep) ProtoMessage() {}
 
 func (x *OverrideStep) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[16]
+	mi := &file_sluice_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1669,7 @@ func (x *OverrideStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideStep.ProtoReflect.Descriptor instead.
 func (*OverrideStep) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OverrideStep) GetStepId() string {
@@ -1667,7 +1738,7 @@ type DecideApproval struct {
 
 func (x *DecideApproval) Reset() {
 	*x = DecideApproval{}
-	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1750,7 @@ func (x *DecideApproval) String() string {
 func (*DecideApproval) ProtoMessage() {}
 
 func (x *DecideApproval) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[17]
+	mi := &file_sluice_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1763,7 @@ func (x *DecideApproval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideApproval.ProtoReflect.Descriptor instead.
 func (*DecideApproval) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DecideApproval) GetWork() *WorkRef {
@@ -1744,7 +1815,7 @@ type AwaitMessage struct {
 
 func (x *AwaitMessage) Reset() {
 	*x = AwaitMessage{}
-	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1827,7 @@ func (x *AwaitMessage) String() string {
 func (*AwaitMessage) ProtoMessage() {}
 
 func (x *AwaitMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[18]
+	mi := &file_sluice_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1840,7 @@ func (x *AwaitMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitMessage.ProtoReflect.Descriptor instead.
 func (*AwaitMessage) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AwaitMessage) GetWaiterFlowId() string {
@@ -1818,7 +1889,7 @@ type PostMessage struct {
 
 func (x *PostMessage) Reset() {
 	*x = PostMessage{}
-	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1901,7 @@ func (x *PostMessage) String() string {
 func (*PostMessage) ProtoMessage() {}
 
 func (x *PostMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[19]
+	mi := &file_sluice_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1914,7 @@ func (x *PostMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostMessage.ProtoReflect.Descriptor instead.
 func (*PostMessage) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PostMessage) GetName() string {
@@ -1894,7 +1965,7 @@ type MessageRef struct {
 
 func (x *MessageRef) Reset() {
 	*x = MessageRef{}
-	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	mi := &file_sluice_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +1977,7 @@ func (x *MessageRef) String() string {
 func (*MessageRef) ProtoMessage() {}
 
 func (x *MessageRef) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[20]
+	mi := &file_sluice_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +1990,7 @@ func (x *MessageRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageRef.ProtoReflect.Descriptor instead.
 func (*MessageRef) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MessageRef) GetRun() uint64 {
@@ -1949,7 +2020,7 @@ type EndWait struct {
 
 func (x *EndWait) Reset() {
 	*x = EndWait{}
-	mi := &file_sluice_v1_command_proto_msgTypes[21]
+	mi := &file_sluice_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2032,7 @@ func (x *EndWait) String() string {
 func (*EndWait) ProtoMessage() {}
 
 func (x *EndWait) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[21]
+	mi := &file_sluice_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2045,7 @@ func (x *EndWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWait.ProtoReflect.Descriptor instead.
 func (*EndWait) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndWait) GetWaiterFlowId() string {
@@ -2013,7 +2084,7 @@ type DeliverMessage struct {
 
 func (x *DeliverMessage) Reset() {
 	*x = DeliverMessage{}
-	mi := &file_sluice_v1_command_proto_msgTypes[22]
+	mi := &file_sluice_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2096,7 @@ func (x *DeliverMessage) String() string {
 func (*DeliverMessage) ProtoMessage() {}
 
 func (x *DeliverMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[22]
+	mi := &file_sluice_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2109,7 @@ func (x *DeliverMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverMessage.ProtoReflect.Descriptor instead.
 func (*DeliverMessage) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeliverMessage) GetWork() *WorkRef {
@@ -2090,7 +2161,7 @@ type ChildEnded struct {
 
 func (x *ChildEnded) Reset() {
 	*x = ChildEnded{}
-	mi := &file_sluice_v1_command_proto_msgTypes[23]
+	mi := &file_sluice_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2173,7 @@ func (x *ChildEnded) String() string {
 func (*ChildEnded) ProtoMessage() {}
 
 func (x *ChildEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[23]
+	mi := &file_sluice_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2186,7 @@ func (x *ChildEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChildEnded.ProtoReflect.Descriptor instead.
 func (*ChildEnded) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ChildEnded) GetWork() *WorkRef {
@@ -2154,7 +2225,7 @@ type CancelChild struct {
 
 func (x *CancelChild) Reset() {
 	*x = CancelChild{}
-	mi := &file_sluice_v1_command_proto_msgTypes[24]
+	mi := &file_sluice_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2237,7 @@ func (x *CancelChild) String() string {
 func (*CancelChild) ProtoMessage() {}
 
 func (x *CancelChild) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[24]
+	mi := &file_sluice_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2250,7 @@ func (x *CancelChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelChild.ProtoReflect.Descriptor instead.
 func (*CancelChild) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelChild) GetParentFlowId() string {
@@ -2227,7 +2298,7 @@ type ParentHeard struct {
 
 func (x *ParentHeard) Reset() {
 	*x = ParentHeard{}
-	mi := &file_sluice_v1_command_proto_msgTypes[25]
+	mi := &file_sluice_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2310,7 @@ func (x *ParentHeard) String() string {
 func (*ParentHeard) ProtoMessage() {}
 
 func (x *ParentHeard) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[25]
+	mi := &file_sluice_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2323,7 @@ func (x *ParentHeard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParentHeard.ProtoReflect.Descriptor instead.
 func (*ParentHeard) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ParentHeard) GetWork() *WorkRef {
@@ -2276,7 +2347,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_sluice_v1_command_proto_msgTypes[26]
+	mi := &file_sluice_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2359,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_sluice_v1_command_proto_msgTypes[26]
+	mi := &file_sluice_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2372,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_sluice_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_sluice_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Reply) GetCode() ReplyCode {
@@ -2329,7 +2400,7 @@ var File_sluice_v1_command_proto protoreflect.FileDescriptor
 
 const file_sluice_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\x98\t\n" +
+	"\x17sluice/v1/command.proto\x12\tsluice.v1\"\xd2\t\n" +
 	"\aCommand\x12\x17\n" +
 	"\aflow_id\x18\x01 \x01(\tR\x06flowId\x125\n" +
 	"\n" +
@@ -2359,8 +2430,10 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"childEnded\x12;\n" +
 	"\fcancel_child\x18\x1a \x01(\v2\x16.sluice.v1.CancelChildH\x00R\vcancelChild\x12;\n" +
 	"\fparent_heard\x18\x1b \x01(\v2\x16.sluice.v1.ParentHeardH\x00R\vparentHeard\x12>\n" +
-	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResultB\x06\n" +
-	"\x04kindJ\x04\b\x1c\x10\x1eJ\x04\b\x1f\x10(\"\xb3\x04\n" +
+	"\rscript_result\x18\x1e \x01(\v2\x17.sluice.v1.ScriptResultH\x00R\fscriptResult\x128\n" +
+	"\vmemo_result\x18\x1f \x01(\v2\x15.sluice.v1.MemoResultH\x00R\n" +
+	"memoResultB\x06\n" +
+	"\x04kindJ\x04\b\x1c\x10\x1eJ\x04\b \x10(\"\xb3\x04\n" +
 	"\tStartFlow\x12\x12\n" +
 	"\x04plan\x18\x01 \x01(\fR\x04plan\x122\n" +
 	"\x04init\x18\x02 \x03(\v2\x1e.sluice.v1.StartFlow.InitEntryR\x04init\x128\n" +
@@ -2421,7 +2494,11 @@ const file_sluice_v1_command_proto_rawDesc = "" +
 	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12\x1c\n" +
 	"\tpredicate\x18\x02 \x01(\bR\tpredicate\x12\x14\n" +
 	"\x05holds\x18\x03 \x01(\bR\x05holds\x12,\n" +
-	"\aoutcome\x18\x04 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\"4\n" +
+	"\aoutcome\x18\x04 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\"b\n" +
+	"\n" +
+	"MemoResult\x12&\n" +
+	"\x04work\x18\x01 \x01(\v2\x12.sluice.v1.WorkRefR\x04work\x12,\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x12.sluice.v1.OutcomeR\aoutcome\"4\n" +
 	"\n" +
 	"CancelFlow\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x0e\n" +
@@ -2552,7 +2629,7 @@ func file_sluice_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_sluice_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_sluice_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_sluice_v1_command_proto_goTypes = []any{
 	(OverrideAction)(0),    // 0: sluice.v1.OverrideAction
 	(ReplyCode)(0),         // 1: sluice.v1.ReplyCode
@@ -2564,88 +2641,92 @@ var file_sluice_v1_command_proto_goTypes = []any{
 	(*CompleteWork)(nil),   // 7: sluice.v1.CompleteWork
 	(*ReportCall)(nil),     // 8: sluice.v1.ReportCall
 	(*ScriptResult)(nil),   // 9: sluice.v1.ScriptResult
-	(*CancelFlow)(nil),     // 10: sluice.v1.CancelFlow
-	(*Wake)(nil),           // 11: sluice.v1.Wake
-	(*Heard)(nil),          // 12: sluice.v1.Heard
-	(*LastHeartbeat)(nil),  // 13: sluice.v1.LastHeartbeat
-	(*RetireFlow)(nil),     // 14: sluice.v1.RetireFlow
-	(*PauseFlow)(nil),      // 15: sluice.v1.PauseFlow
-	(*ResumeFlow)(nil),     // 16: sluice.v1.ResumeFlow
-	(*RetryFlow)(nil),      // 17: sluice.v1.RetryFlow
-	(*OverrideStep)(nil),   // 18: sluice.v1.OverrideStep
-	(*DecideApproval)(nil), // 19: sluice.v1.DecideApproval
-	(*AwaitMessage)(nil),   // 20: sluice.v1.AwaitMessage
-	(*PostMessage)(nil),    // 21: sluice.v1.PostMessage
-	(*MessageRef)(nil),     // 22: sluice.v1.MessageRef
-	(*EndWait)(nil),        // 23: sluice.v1.EndWait
-	(*DeliverMessage)(nil), // 24: sluice.v1.DeliverMessage
-	(*ChildEnded)(nil),     // 25: sluice.v1.ChildEnded
-	(*CancelChild)(nil),    // 26: sluice.v1.CancelChild
-	(*ParentHeard)(nil),    // 27: sluice.v1.ParentHeard
-	(*Reply)(nil),          // 28: sluice.v1.Reply
-	nil,                    // 29: sluice.v1.StartFlow.InitEntry
-	nil,                    // 30: sluice.v1.StartFlow.LabelsEntry
-	nil,                    // 31: sluice.v1.Outcome.OutputsEntry
-	nil,                    // 32: sluice.v1.OverrideStep.OutputsEntry
-	nil,                    // 33: sluice.v1.PostMessage.OutputsEntry
-	nil,                    // 34: sluice.v1.DeliverMessage.OutputsEntry
-	nil,                    // 35: sluice.v1.CancelChild.LabelsEntry
+	(*MemoResult)(nil),     // 10: sluice.v1.MemoResult
+	(*CancelFlow)(nil),     // 11: sluice.v1.CancelFlow
+	(*Wake)(nil),           // 12: sluice.v1.Wake
+	(*Heard)(nil),          // 13: sluice.v1.Heard
+	(*LastHeartbeat)(nil),  // 14: sluice.v1.LastHeartbeat
+	(*RetireFlow)(nil),     // 15: sluice.v1.RetireFlow
+	(*PauseFlow)(nil),      // 16: sluice.v1.PauseFlow
+	(*ResumeFlow)(nil),     // 17: sluice.v1.ResumeFlow
+	(*RetryFlow)(nil),      // 18: sluice.v1.RetryFlow
+	(*OverrideStep)(nil),   // 19: sluice.v1.OverrideStep
+	(*DecideApproval)(nil), // 20: sluice.v1.DecideApproval
+	(*AwaitMessage)(nil),   // 21: sluice.v1.AwaitMessage
+	(*PostMessage)(nil),    // 22: sluice.v1.PostMessage
+	(*MessageRef)(nil),     // 23: sluice.v1.MessageRef
+	(*EndWait)(nil),        // 24: sluice.v1.EndWait
+	(*DeliverMessage)(nil), // 25: sluice.v1.DeliverMessage
+	(*ChildEnded)(nil),     // 26: sluice.v1.ChildEnded
+	(*CancelChild)(nil),    // 27: sluice.v1.CancelChild
+	(*ParentHeard)(nil),    // 28: sluice.v1.ParentHeard
+	(*Reply)(nil),          // 29: sluice.v1.Reply
+	nil,                    // 30: sluice.v1.StartFlow.InitEntry
+	nil,                    // 31: sluice.v1.StartFlow.LabelsEntry
+	nil,                    // 32: sluice.v1.Outcome.OutputsEntry
+	nil,                    // 33: sluice.v1.OverrideStep.OutputsEntry
+	nil,                    // 34: sluice.v1.PostMessage.OutputsEntry
+	nil,                    // 35: sluice.v1.DeliverMessage.OutputsEntry
+	nil,                    // 36: sluice.v1.CancelChild.LabelsEntry
 }
 var file_sluice_v1_command_proto_depIdxs = []int32{
 	3,  // 0: sluice.v1.Command.start_flow:type_name -> sluice.v1.StartFlow
 	7,  // 1: sluice.v1.Command.complete_work:type_name -> sluice.v1.CompleteWork
 	8,  // 2: sluice.v1.Command.report_call:type_name -> sluice.v1.ReportCall
-	10, // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
-	11, // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
-	14, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
-	15, // 6: sluice.v1.Command.pause_flow:type_name -> sluice.v1.PauseFlow
-	16, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
-	17, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
-	18, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
-	19, // 10: sluice.v1.Command.decide_approval:type_name -> sluice.v1.DecideApproval
-	20, // 11: sluice.v1.Command.await_message:type_name -> sluice.v1.AwaitMessage
-	21, // 12: sluice.v1.Command.post_message:type_name -> sluice.v1.PostMessage
-	23, // 13: sluice.v1.Command.end_wait:type_name -> sluice.v1.EndWait
-	24, // 14: sluice.v1.Command.deliver_message:type_name -> sluice.v1.DeliverMessage
-	25, // 15: sluice.v1.Command.child_ended:type_name -> sluice.v1.ChildEnded
-	26, // 16: sluice.v1.Command.cancel_child:type_name -> sluice.v1.CancelChild
-	27, // 17: sluice.v1.Command.parent_heard:type_name -> sluice.v1.ParentHeard
+	11, // 3: sluice.v1.Command.cancel_flow:type_name -> sluice.v1.CancelFlow
+	12, // 4: sluice.v1.Command.wake:type_name -> sluice.v1.Wake
+	15, // 5: sluice.v1.Command.retire_flow:type_name -> sluice.v1.RetireFlow
+	16, // 6: sluice.v1.Command.pause_flow:type_name -> sluice.v1.PauseFlow
+	17, // 7: sluice.v1.Command.resume_flow:type_name -> sluice.v1.ResumeFlow
+	18, // 8: sluice.v1.Command.retry_flow:type_name -> sluice.v1.RetryFlow
+	19, // 9: sluice.v1.Command.override_step:type_name -> sluice.v1.OverrideStep
+	20, // 10: sluice.v1.Command.decide_approval:type_name -> sluice.v1.DecideApproval
+	21, // 11: sluice.v1.Command.await_message:type_name -> sluice.v1.AwaitMessage
+	22, // 12: sluice.v1.Command.post_message:type_name -> sluice.v1.PostMessage
+	24, // 13: sluice.v1.Command.end_wait:type_name -> sluice.v1.EndWait
+	25, // 14: sluice.v1.Command.deliver_message:type_name -> sluice.v1.DeliverMessage
+	26, // 15: sluice.v1.Command.child_ended:type_name -> sluice.v1.ChildEnded
+	27, // 16: sluice.v1.Command.cancel_child:type_name -> sluice.v1.CancelChild
+	28, // 17: sluice.v1.Command.parent_heard:type_name -> sluice.v1.ParentHeard
 	9,  // 18: sluice.v1.Command.script_result:type_name -> sluice.v1.ScriptResult
-	29, // 19: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
-	30, // 20: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
-	5,  // 21: sluice.v1.StartFlow.parent:type_name -> sluice.v1.ParentLink
-	4,  // 22: sluice.v1.ParentLink.work:type_name -> sluice.v1.WorkRef
-	31, // 23: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
-	4,  // 24: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
-	6,  // 25: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
-	4,  // 26: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
-	6,  // 27: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
-	4,  // 28: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
-	6,  // 29: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
-	12, // 30: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
-	13, // 31: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
-	4,  // 32: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
-	0,  // 33: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
-	32, // 34: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
-	4,  // 35: sluice.v1.DecideApproval.work:type_name -> sluice.v1.WorkRef
-	4,  // 36: sluice.v1.AwaitMessage.work:type_name -> sluice.v1.WorkRef
-	33, // 37: sluice.v1.PostMessage.outputs:type_name -> sluice.v1.PostMessage.OutputsEntry
-	4,  // 38: sluice.v1.EndWait.work:type_name -> sluice.v1.WorkRef
-	22, // 39: sluice.v1.EndWait.taken:type_name -> sluice.v1.MessageRef
-	4,  // 40: sluice.v1.DeliverMessage.work:type_name -> sluice.v1.WorkRef
-	22, // 41: sluice.v1.DeliverMessage.message:type_name -> sluice.v1.MessageRef
-	34, // 42: sluice.v1.DeliverMessage.outputs:type_name -> sluice.v1.DeliverMessage.OutputsEntry
-	4,  // 43: sluice.v1.ChildEnded.work:type_name -> sluice.v1.WorkRef
-	6,  // 44: sluice.v1.ChildEnded.outcome:type_name -> sluice.v1.Outcome
-	5,  // 45: sluice.v1.CancelChild.parent:type_name -> sluice.v1.ParentLink
-	35, // 46: sluice.v1.CancelChild.labels:type_name -> sluice.v1.CancelChild.LabelsEntry
-	4,  // 47: sluice.v1.ParentHeard.work:type_name -> sluice.v1.WorkRef
-	1,  // 48: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	10, // 19: sluice.v1.Command.memo_result:type_name -> sluice.v1.MemoResult
+	30, // 20: sluice.v1.StartFlow.init:type_name -> sluice.v1.StartFlow.InitEntry
+	31, // 21: sluice.v1.StartFlow.labels:type_name -> sluice.v1.StartFlow.LabelsEntry
+	5,  // 22: sluice.v1.StartFlow.parent:type_name -> sluice.v1.ParentLink
+	4,  // 23: sluice.v1.ParentLink.work:type_name -> sluice.v1.WorkRef
+	32, // 24: sluice.v1.Outcome.outputs:type_name -> sluice.v1.Outcome.OutputsEntry
+	4,  // 25: sluice.v1.CompleteWork.work:type_name -> sluice.v1.WorkRef
+	6,  // 26: sluice.v1.CompleteWork.outcome:type_name -> sluice.v1.Outcome
+	4,  // 27: sluice.v1.ReportCall.work:type_name -> sluice.v1.WorkRef
+	6,  // 28: sluice.v1.ReportCall.outcome:type_name -> sluice.v1.Outcome
+	4,  // 29: sluice.v1.ScriptResult.work:type_name -> sluice.v1.WorkRef
+	6,  // 30: sluice.v1.ScriptResult.outcome:type_name -> sluice.v1.Outcome
+	4,  // 31: sluice.v1.MemoResult.work:type_name -> sluice.v1.WorkRef
+	6,  // 32: sluice.v1.MemoResult.outcome:type_name -> sluice.v1.Outcome
+	13, // 33: sluice.v1.Wake.heard:type_name -> sluice.v1.Heard
+	14, // 34: sluice.v1.Heard.heartbeats:type_name -> sluice.v1.LastHeartbeat
+	4,  // 35: sluice.v1.LastHeartbeat.work:type_name -> sluice.v1.WorkRef
+	0,  // 36: sluice.v1.OverrideStep.action:type_name -> sluice.v1.OverrideAction
+	33, // 37: sluice.v1.OverrideStep.outputs:type_name -> sluice.v1.OverrideStep.OutputsEntry
+	4,  // 38: sluice.v1.DecideApproval.work:type_name -> sluice.v1.WorkRef
+	4,  // 39: sluice.v1.AwaitMessage.work:type_name -> sluice.v1.WorkRef
+	34, // 40: sluice.v1.PostMessage.outputs:type_name -> sluice.v1.PostMessage.OutputsEntry
+	4,  // 41: sluice.v1.EndWait.work:type_name -> sluice.v1.WorkRef
+	23, // 42: sluice.v1.EndWait.taken:type_name -> sluice.v1.MessageRef
+	4,  // 43: sluice.v1.DeliverMessage.work:type_name -> sluice.v1.WorkRef
+	23, // 44: sluice.v1.DeliverMessage.message:type_name -> sluice.v1.MessageRef
+	35, // 45: sluice.v1.DeliverMessage.outputs:type_name -> sluice.v1.DeliverMessage.OutputsEntry
+	4,  // 46: sluice.v1.ChildEnded.work:type_name -> sluice.v1.WorkRef
+	6,  // 47: sluice.v1.ChildEnded.outcome:type_name -> sluice.v1.Outcome
+	5,  // 48: sluice.v1.CancelChild.parent:type_name -> sluice.v1.ParentLink
+	36, // 49: sluice.v1.CancelChild.labels:type_name -> sluice.v1.CancelChild.LabelsEntry
+	4,  // 50: sluice.v1.ParentHeard.work:type_name -> sluice.v1.WorkRef
+	1,  // 51: sluice.v1.Reply.code:type_name -> sluice.v1.ReplyCode
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_sluice_v1_command_proto_init() }
@@ -2673,15 +2754,16 @@ func file_sluice_v1_command_proto_init() {
 		(*Command_CancelChild)(nil),
 		(*Command_ParentHeard)(nil),
 		(*Command_ScriptResult)(nil),
+		(*Command_MemoResult)(nil),
 	}
-	file_sluice_v1_command_proto_msgTypes[16].OneofWrappers = []any{}
+	file_sluice_v1_command_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sluice_v1_command_proto_rawDesc), len(file_sluice_v1_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

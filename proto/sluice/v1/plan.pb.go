@@ -424,7 +424,7 @@ type PlannedStep struct {
 	HasCredentials bool `protobuf:"varint,8,opt,name=has_credentials,json=hasCredentials,proto3" json:"has_credentials,omitempty"`
 	// The definition as JSON (contract, "Steps"), its secrets replaced by marks: for people who read the plan.
 	Definition []byte `protobuf:"bytes,9,opt,name=definition,proto3" json:"definition,omitempty"`
-	// True when a success may be taken from the memo cache. Not used by this release.
+	// True when a success may be taken from the memo cache.
 	Memoizable bool `protobuf:"varint,10,opt,name=memoizable,proto3" json:"memoizable,omitempty"`
 	// Absolute URL that undoes a success, or empty.
 	Compensate string `protobuf:"bytes,11,opt,name=compensate,proto3" json:"compensate,omitempty"`

@@ -12,6 +12,11 @@ type Effects struct {
 	// Invocations of attempts that began and still run. Token and webhook URL
 	// are for the shell to fill in.
 	Invocations []*sluicev1.Invocation
+	// Recalls are those of the invocations that need not be made where the outcome
+	// of equal work is known.
+	Recalls map[*sluicev1.Invocation]MemoKey
+	// Memos are outcomes that equal work may have.
+	Memos []Memo
 	// Callback tells of the ending; nil where there is none, or nobody to tell.
 	Callback *sluicev1.Invocation
 	// Commands are to others: children, the parent and mailboxes.
@@ -69,6 +74,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 		case *sluicev1.Event_WorkStarted:
 			if inv := s.invocation(e); inv != nil {
 				fx.Invocations = append(fx.Invocations, inv)
+				s.memos(&fx, c, e)
 			}
 		case *sluicev1.Event_PredicateAsked:
 			if inv := s.question(e); inv != nil {
@@ -94,6 +100,7 @@ func (s *State) Effects(c *sluicev1.Commit) Effects {
 			if cmd := s.endEffect(e); cmd != nil {
 				fx.Commands = append(fx.Commands, cmd)
 			}
+			s.memos(&fx, c, e)
 			if mark, ok := s.mark(e); ok {
 				fx.Marks = append(fx.Marks, mark)
 			}

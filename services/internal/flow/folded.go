@@ -93,6 +93,8 @@ func kindOf(cmd *sluicev1.Command) string {
 		return "report_call"
 	case *sluicev1.Command_ScriptResult:
 		return "script_result"
+	case *sluicev1.Command_MemoResult:
+		return "memo_result"
 	case *sluicev1.Command_CancelFlow:
 		return "cancel_flow"
 	case *sluicev1.Command_Wake:

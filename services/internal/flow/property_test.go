@@ -30,6 +30,8 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 		})}
 		if rapid.Bool().Draw(t, "compensable") {
 			options = append(options, compensable())
+		} else if rapid.Bool().Draw(t, "memoizable") {
+			options = append(options, memoizable)
 		}
 		for _, name := range given {
 			switch rapid.IntRange(0, 7).Draw(t, "use "+name) {
@@ -152,13 +154,18 @@ func drawCommand(t *rapid.T, l *life, steps []*sluicev1.PlannedStep) *sluicev1.C
 	if rapid.IntRange(0, 5).Draw(t, "by hand") == 0 {
 		return drawControl(t, s)
 	}
-	switch rapid.IntRange(0, 37).Draw(t, "command") {
+	switch rapid.IntRange(0, 39).Draw(t, "command") {
 	case 35, 36:
 		return drawDelivery(t, w)
 	case 37:
 		return scriptResult(w, succeeded("result", "1"))
 	case 31, 32, 33, 34:
 		return drawDecision(t, w)
+	case 38, 39:
+		if o := drawOutcome(t, s); o.GetSuccess() {
+			return recalled(w, o)
+		}
+		return wake()
 	case 25:
 		return unanswered(s.GetId(), rapid.Uint32Range(0, 2).Draw(t, "question"), "line 1: no")
 	case 26, 27, 28:
@@ -215,6 +222,9 @@ func possible(l *life, cmd *sluicev1.Command) bool {
 	}
 	if w == nil {
 		w = cmd.GetChildEnded().GetWork()
+	}
+	if w == nil {
+		w = cmd.GetMemoResult().GetWork()
 	}
 	if r := cmd.GetScriptResult(); w == nil && !r.GetPredicate() {
 		w = r.GetWork()

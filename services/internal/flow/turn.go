@@ -53,6 +53,7 @@ type Turn struct {
 	childBytes int  // of the plans of child flows that did
 	repeated   bool // a command was folded before: what waited then may still wait
 	silent     []*sluicev1.WorkRef
+	memoized   bool // what is applied is the outcome of equal work
 }
 
 // Begin starts a turn. When a snapshot is due it is taken now, for it is the
@@ -155,6 +156,8 @@ func (t *Turn) decide(cmd *sluicev1.Command, at Position) Verdict {
 		return t.reportCall(k.ReportCall, at)
 	case *sluicev1.Command_ScriptResult:
 		return t.scriptResult(k.ScriptResult, at)
+	case *sluicev1.Command_MemoResult:
+		return t.memoResult(k.MemoResult, at)
 	case *sluicev1.Command_CancelFlow:
 		return t.cancelFlow(k.CancelFlow)
 	case *sluicev1.Command_Wake:

@@ -170,6 +170,7 @@ func (t *Turn) succeed(i, j int, outcome *sluicev1.Outcome, digest []byte, conte
 		Digest:     digest,
 		DurationMs: t.took(i, j),
 		Contested:  contested,
+		Memoized:   t.memoized,
 	}}}))
 	t.workEnded(i)
 }

@@ -85,7 +85,7 @@ func (b *builder) plannedStep(r *Registered, d Defaults) (*sluicev1.PlannedStep,
 	}
 	s := &sluicev1.PlannedStep{
 		Id: def.ID, Type: kindOf(def.Type), Work: workConfig(def.WorkConfig, defaults),
-		RegistryRevision: r.Revision, HasCredentials: def.HasCredentials(), Definition: text,
+		RegistryRevision: r.Revision, HasCredentials: def.HasCredentials(), Definition: text, Memoizable: def.Memoizable,
 	}
 	switch def.Type { //nolint:exhaustive // the others have nothing of their own
 	case step.KindScript:
