@@ -54,7 +54,7 @@ func says(status int, body string) http.HandlerFunc {
 	}
 }
 
-const aSchedule = `{"id":"a","every_ms":1000,"overlap":"skip","flow":{"goals":["a"]},"paused":false,` +
+const aSchedule = `{"id":"a","every_ms":1000,"overlap":"skip","flow":{"goals":["a"],"init":{"n":12345678901234567890.50}},"paused":false,` +
 	`"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-02T00:00:00Z","next":["2026-01-03T00:00:00Z"],"queued":[],` +
 	`"last":{"flow_id":"a@20260102T000000Z","planned_at":"2026-01-02T00:00:00Z","started_at":"2026-01-02T00:01:00Z","late":true,"status":"active"},` +
 	`"started":1,"missed":2,"skipped":3,"failed":4,"error":{"message":"no","planned_at":"2026-01-02T00:00:00Z","at":"2026-01-02T00:00:00Z"}}`

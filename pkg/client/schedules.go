@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -55,6 +57,27 @@ type Schedule struct {
 	Failed  uint64 `json:"failed"`
 	// Error says why the last flow could not be started; nil where it was.
 	Error *ScheduleError `json:"error,omitempty"`
+}
+
+// UnmarshalJSON keeps the text of the init values, so that numbers are not
+// rounded and the definition can be put again as it is.
+func (s *Schedule) UnmarshalJSON(data []byte) error {
+	type plain Schedule
+	var text struct {
+		Flow struct {
+			Init map[string]json.RawMessage `json:"init"`
+		} `json:"flow"`
+	}
+	if err := json.Unmarshal(data, (*plain)(s)); err != nil {
+		return fmt.Errorf("read a schedule: %w", err)
+	}
+	if err := json.Unmarshal(data, &text); err != nil {
+		return fmt.Errorf("read a schedule's init: %w", err)
+	}
+	for name, value := range text.Flow.Init {
+		s.Flow.Init[name] = value
+	}
+	return nil
 }
 
 // ScheduledFlow is a flow that a schedule started.

@@ -15,6 +15,9 @@ import (
 // OwnAll makes an engine believe for ever that all partitions are its own.
 func OwnAll(e *Engine) { e.owner = all(e.bus.Config.Partitions) }
 
+// Skew puts the local clock of an engine ahead.
+func Skew(e *Engine, ahead time.Duration) { e.clock = newClock(ahead) }
+
 // PutBackSoon puts what DEAD does not take back for a moment only.
 func PutBackSoon(e *Engine) { e.deadDelay = 300 * time.Millisecond }
 

@@ -286,6 +286,30 @@ func TestSchedulesThatOverlap(t *testing.T) {
 	}
 }
 
+// Where no flow runs, an engine whose own clock is off goes by the log's.
+func TestSchedulesGoByTheLogsClock(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"fast": 5 * time.Minute, "slow": -5 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTimedWorld(t)
+			soon := hourly(schedule.Allow, 0)
+			soon.ID, soon.Anchor = "soon", time.Now().Add(3*time.Minute-time.Hour).UTC().Truncate(time.Millisecond)
+			soon.After = soon.Anchor
+			w.put(soon) // due in three minutes
+			w.startOn(w.bus, func(e *engine.Engine) { engine.Skew(e, ahead) })
+			w.put(schedule.Record{ID: "s", Definition: everySecond(schedule.Allow)})
+			r := w.untilScheduled("flows are started", func(e schedule.Entry) bool { return e.Started > 1 })
+			if apart := time.Since(r.Last.StartedAt); apart < -time.Minute || apart > time.Minute {
+				t.Errorf("started at %s, and it is %s", r.Last.StartedAt, time.Now())
+			}
+			if early := w.scheduled("soon"); early.Started > 0 || early.Starting != nil {
+				t.Errorf("due in three minutes: %+v", early.Record)
+			}
+		})
+	}
+}
+
 // What cannot be planned, or has its id taken, shows once, and the schedule goes
 // on.
 func TestAStartThatCannotBe(t *testing.T) {

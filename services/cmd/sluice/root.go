@@ -43,7 +43,8 @@ func rootCommand(w world) *cobra.Command {
 		&cobra.Group{ID: groupPeople, Title: "For people:"})
 	add(root, groupLocal, devCommand(w), demoCommand(w))
 	add(root, groupRoles, gatewayCommand(w), engineCommand(w), dispatcherCommand(w), consoleCommand(w))
-	add(root, groupPeople, cli.Step(w.lookup), cli.Flow(w.lookup), cli.Message(w.lookup), cli.Dead(w.lookup), cli.Status(w.lookup),
+	add(root, groupPeople, cli.Step(w.lookup), cli.Flow(w.lookup), cli.Schedule(w.lookup),
+		cli.Message(w.lookup), cli.Dead(w.lookup), cli.Status(w.lookup),
 		streamsCommand(w), verifyCommand(w))
 	root.AddCommand(healthCommand(w), workerCommand(w), scriptCommand(w), versionCommand(w))
 	return root

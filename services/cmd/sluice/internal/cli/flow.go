@@ -27,6 +27,7 @@ func flowStart(lookup conf.Lookup) *cobra.Command {
 		request      client.StartRequest
 		init, labels []string
 		timeout      time.Duration
+		at           string
 		wait         bool
 	)
 	cmd := command(lookup, "start GOAL...", "Start a flow that reaches steps", cobra.MinimumNArgs(1),
@@ -37,6 +38,11 @@ func flowStart(lookup conf.Lookup) *cobra.Command {
 			}
 			if request.Labels, err = pairs("label", labels, func(s string) string { return s }); err != nil {
 				return err
+			}
+			if at != "" {
+				if request.StartAt, err = time.Parse(time.RFC3339, at); err != nil {
+					return fmt.Errorf("--at %q is no time such as 2030-01-31T09:30:00Z", at)
+				}
 			}
 			id, err := console.StartFlow(cmd.Context(), request)
 			if err != nil {
@@ -52,6 +58,7 @@ func flowStart(lookup conf.Lookup) *cobra.Command {
 	flags.StringArrayVar(&init, "init", nil, "attribute to begin with, as name=value; a value that is no JSON is a string (repeatable)")
 	flags.StringArrayVar(&labels, "label", nil, "label, as name=value (repeatable)")
 	flags.DurationVar(&timeout, "timeout", 0, "how long the flow may take; 0 is no limit")
+	flags.StringVar(&at, "at", "", "when its steps start, such as 2030-01-31T09:30:00Z; at once by default")
 	flags.BoolVar(&wait, "wait", false, "wait for the end; an end that is not completed is an error")
 	return cmd
 }
