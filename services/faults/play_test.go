@@ -189,16 +189,16 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 	if open := r.look.Await(ctx, observe.Started(r.book.Book())); len(open) > 0 {
 		r.t.Logf("%d flows have not ended", len(open))
 	}
-	r.l.Close()
 	limit := recording
 	if r.damaging {
 		limit = recordingLost
 	}
 	recorded, cancelRecorded := context.WithTimeout(r.t.Context(), limit)
 	defer cancelRecorded()
-	found, flows, err := r.look.Judge(recorded, invariant.Evidence{
-		Book: r.book.Book(), Quiet: r.quiet, IndexLost: r.indexLost, EndBy: end, Unreachable: r.unreachable,
+	found, flows, err := r.look.Judge(recorded, r.book, invariant.Evidence{
+		Quiet: r.quiet, IndexLost: r.indexLost, EndBy: end, Unreachable: r.unreachable,
 	})
+	r.l.Close()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -218,7 +218,8 @@ func summary(b ledger.Book, flows map[string]invariant.History) string {
 	for _, h := range flows {
 		ends[string(h.State.Status)]++
 	}
-	return fmt.Sprintf("%d starts, %d calls, %d posts with answers %v, flows %v", len(b.Starts), len(b.Calls), len(b.Posts), answers, ends)
+	return fmt.Sprintf("%d starts, %d calls, %d posts with answers %v, %d calls that undo, %d callbacks, %d heartbeats, %d controls, flows %v",
+		len(b.Starts), len(b.Calls), len(b.Posts), answers, len(b.Undos), len(b.Callbacks), len(b.Beats), len(b.Controls), ends)
 }
 
 // wait lets the load go on for a while.

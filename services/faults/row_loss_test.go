@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -171,16 +172,17 @@ func (r *run) silent(found []invariant.Violation, flows map[string]invariant.His
 // anew are the flows whose whole history was lost, and whose start was not: they
 // have other tokens than they had.
 func (r *run) anew(flows map[string]invariant.History) map[string]bool {
-	tokens, out := map[string]string{}, map[string]bool{}
+	tokens, out := map[string][]string{}, map[string]bool{}
 	for id, h := range flows {
 		for _, e := range h.Events {
 			if e.Type == event.WorkStarted {
-				tokens[id+" "+e.StepID] = e.Token
+				tokens[id+" "+e.StepID] = append(tokens[id+" "+e.StepID], e.Token)
 			}
 		}
 	}
 	for _, call := range r.book.Book().Calls {
-		if now := tokens[call.Flow+" "+call.Step]; now != "" && !strings.HasPrefix(call.Token, now) {
+		now := tokens[call.Flow+" "+call.Step]
+		if len(now) > 0 && !slices.ContainsFunc(now, func(known string) bool { return strings.HasPrefix(call.Token, known) }) {
 			out[call.Flow] = true
 		}
 	}

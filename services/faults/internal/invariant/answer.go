@@ -48,7 +48,11 @@ func (c *check) garbage(p ledger.Post) {
 // gone checks that a 410 is for a work item that takes no outcome any more, or
 // for an attempt that is over.
 func (c *check) gone(p ledger.Post, t told) {
-	ended := !t.closed.IsZero() && t.closed.Before(p.Answered.Add(clockSlack))
+	end := t.closed
+	if t.undoes && p.Kind == ledger.Success && c.Book.Steps[p.Step].Undone {
+		end = t.quiet // a success is undone after the end too
+	}
+	ended := !end.IsZero() && end.Before(p.Answered.Add(clockSlack))
 	closed := (ended || t.failed) && !t.final()
 	superseded := p.Kind != ledger.Success && p.Attempt <= t.passed
 	if !closed && !t.failed && !superseded {

@@ -2,7 +2,7 @@ package invariant
 
 import (
 	"encoding/json"
-	"time"
+	"maps"
 
 	"github.com/sluiceflow/sluice/pkg/event"
 	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
@@ -17,17 +17,7 @@ type attempt struct {
 // delivered is invariant 5: each attempt was called, with its token and its
 // arguments, and nothing was called that the history does not ask for.
 func (c *check) delivered(id string, h History) {
-	asked := map[attempt]string{} // to the arguments
-	over := overBeforeCalled(h)
-	inputs := map[string]string{}
-	for _, e := range h.Events {
-		switch e.Type { //nolint:exhaustive // the rest is not about calls
-		case event.StepStarted:
-			inputs[e.StepID] = canonicalOf(e.Inputs)
-		case event.WorkStarted:
-			asked[attempt{e.StepID, e.Token, e.Attempt}] = inputs[e.StepID]
-		}
-	}
+	asked, over := c.asked(h), overBeforeCalled(h)
 	got := map[attempt]int{}
 	tokens := map[string]string{}
 	for _, call := range c.calls[id] {
@@ -56,16 +46,40 @@ func (c *check) delivered(id string, h History) {
 	c.answered(id, h)
 }
 
+// asked are the attempts that the history asks to be called, with their arguments.
+func (c *check) asked(h History) map[attempt]string {
+	asked := map[attempt]string{}
+	shared, own := map[string]ledger.Values{}, map[string]ledger.Values{}
+	for _, e := range h.Events {
+		item := e.StepID + " " + e.Item
+		switch e.Type { //nolint:exhaustive // the rest is not about calls
+		case event.StepStarted:
+			shared[e.StepID] = e.Inputs
+		case event.WorkStarted:
+			if c.Book.Steps[e.StepID].Script != nil {
+				continue
+			}
+			if own[item] == nil {
+				own[item] = ledger.Values{}
+				maps.Copy(own[item], shared[e.StepID])
+				maps.Copy(own[item], e.Inputs)
+			}
+			asked[attempt{e.StepID, e.Token, e.Attempt}] = canonicalOf(own[item])
+		}
+	}
+	return asked
+}
+
 // overBeforeCalled are the attempts that were over otherwise than by an answer:
 // the flow ended, time ran out, or an earlier attempt's outcome came. Their calls
 // may have been spared.
 func overBeforeCalled(h History) map[attempt]bool {
-	over, open := map[attempt]bool{}, map[attempt]time.Time{}
+	over, open := map[attempt]bool{}, map[attempt]bool{}
 	for _, e := range h.Events {
 		a := attempt{e.StepID, e.Token, e.Attempt}
 		switch e.Type { //nolint:exhaustive // the rest is not about calls
 		case event.WorkStarted:
-			open[a] = e.Time
+			open[a] = true
 		case event.WorkTimedOut:
 			over[a] = true
 			delete(open, a)
@@ -74,7 +88,7 @@ func overBeforeCalled(h History) map[attempt]bool {
 			delete(open, a)
 		case event.WorkFailed, event.WorkNotCompleted:
 			delete(open, a)
-		case event.FlowCompleted, event.FlowFailed, event.FlowCanceled:
+		case event.FlowCompleted, event.FlowFailed, event.FlowCanceled, event.WorkCompensating:
 			for still := range open {
 				over[still] = true
 			}
@@ -93,7 +107,7 @@ func (c *check) answered(id string, h History) {
 		}
 	}
 	for _, e := range h.Events {
-		if e.Type == event.WorkSucceeded && !async[e.StepID] && !answers[e.StepID+" "+outcomeOf(e).Digest()] {
+		if e.Type == event.WorkSucceeded && !async[e.StepID] && c.Book.Steps[e.StepID].Script == nil && !answers[e.StepID+" "+outcomeOf(e).Digest()] {
 			c.broken(Recorded, id, "step %s: what is applied was no answer to a call: %.200s", e.StepID, outcomeOf(e).Digest())
 		}
 	}

@@ -16,13 +16,18 @@ import (
 
 // The invariants, by their numbers.
 const (
-	Recorded  = 1 // what got a 2xx is in the history exactly once
-	OneResult = 2 // a token has one outcome
-	Ended     = 3 // no flow is stuck
-	Answers   = 4 // 2xx only for what is stored, 4xx for what changes nothing
-	Delivered = 5 // invocations arrive, with the same token and attempt
-	Replayed  = 6 // the history gives the state
-	Secret    = 7 // a bad token changes nothing and learns nothing
+	Recorded  = 1  // what got a 2xx is in the history exactly once
+	OneResult = 2  // a token has one outcome
+	Ended     = 3  // no flow is stuck
+	Answers   = 4  // 2xx only for what is stored, 4xx for what changes nothing
+	Delivered = 5  // invocations arrive, with the same token and attempt
+	Replayed  = 6  // the history gives the state
+	Secret    = 7  // a bad token changes nothing and learns nothing
+	Undone    = 8  // what succeeded is undone where the flow does not complete
+	Told      = 9  // the end is told to who asked for that
+	Computed  = 10 // scripts, predicates, elements: values are what they must be
+	Obeyed    = 11 // pause, resume and retry by hand
+	Heard     = 12 // a worker that is heard is not given up
 )
 
 // prefixLength is how much of a token histories show.
@@ -77,6 +82,11 @@ func Check(e Evidence) []Violation {
 		c.canceled(id, h)
 		c.replay(id, h)
 		c.delivered(id, h)
+		c.undone(id, h)
+		c.toldOf(id, h)
+		c.computed(id, h)
+		c.obeyed(id, h)
+		c.heard(id, h)
 	}
 	for _, key := range sortedKeys(tokens) {
 		c.token(key, tokens[key])
@@ -97,23 +107,32 @@ type check struct {
 	starts  map[string][]ledger.Start // by flow, as the rest
 	calls   map[string][]ledger.Call
 	cancels map[string][]ledger.Cancel
+
+	undos     map[string][]ledger.Undo
+	callbacks map[string][]ledger.Callback
+	controls  map[string][]ledger.Control
+	beats     map[string][]ledger.Beat // in the order in which they were answered
 }
 
 func newCheck(e Evidence) *check {
-	c := &check{
+	return &check{
 		Evidence: e, told: map[string]bool{},
-		starts: map[string][]ledger.Start{}, calls: map[string][]ledger.Call{}, cancels: map[string][]ledger.Cancel{},
+		starts:    byFlow(e.Book.Starts, func(s ledger.Start) string { return s.Flow }),
+		calls:     byFlow(e.Book.Calls, func(c ledger.Call) string { return c.Flow }),
+		cancels:   byFlow(e.Book.Cancels, func(c ledger.Cancel) string { return c.Flow }),
+		undos:     byFlow(e.Book.Undos, func(u ledger.Undo) string { return u.Flow }),
+		callbacks: byFlow(e.Book.Callbacks, func(c ledger.Callback) string { return c.Flow }),
+		controls:  byFlow(e.Book.Controls, func(c ledger.Control) string { return c.Flow }),
+		beats:     byFlow(e.Book.Beats, func(b ledger.Beat) string { return b.Flow }),
 	}
-	for _, s := range e.Book.Starts {
-		c.starts[s.Flow] = append(c.starts[s.Flow], s)
+}
+
+func byFlow[E any](entries []E, flow func(E) string) map[string][]E {
+	out := map[string][]E{}
+	for _, e := range entries {
+		out[flow(e)] = append(out[flow(e)], e)
 	}
-	for _, call := range e.Book.Calls {
-		c.calls[call.Flow] = append(c.calls[call.Flow], call)
-	}
-	for _, cancel := range e.Book.Cancels {
-		c.cancels[cancel.Flow] = append(c.cancels[cancel.Flow], cancel)
-	}
-	return c
+	return out
 }
 
 func (c *check) broken(invariant int, flow, format string, args ...any) {

@@ -3,7 +3,6 @@ package invariant
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"strconv"
 	"time"
@@ -19,7 +18,9 @@ func (c *check) replay(id string, h History) {
 		c.broken(Replayed, id, "it has a state (%s) and no events", h.State.Status)
 		return
 	}
-	f := fold{state: client.FlowState{ID: id, Executions: map[string]client.Execution{}}, anyError: map[string]bool{}}
+	f := fold{
+		state: client.FlowState{ID: id, Executions: map[string]client.Execution{}}, anyError: map[string]bool{}, steps: c.Book.Steps,
+	}
 	for step := range h.State.Plan.Steps {
 		f.state.Executions[step] = client.Execution{Status: client.Pending, WorkItems: map[string]client.WorkItem{}}
 	}
@@ -51,6 +52,8 @@ type fold struct {
 	state client.FlowState
 	// anyError are the work items whose error the engine words itself.
 	anyError map[string]bool
+	// steps are what the load knows of them.
+	steps map[string]ledger.Step
 }
 
 func (f *fold) apply(e event.Event) error {
@@ -64,15 +67,15 @@ func (f *fold) apply(e event.Event) error {
 			s.Attributes[name] = client.Attribute{Value: value}
 		}
 	case event.FlowCompleted:
-		s.Status, s.CompletedAt = client.Completed, e.Time
+		f.end(client.Completed, e.Time, "")
 	case event.FlowFailed:
-		s.Status, s.CompletedAt, s.Error = client.Failed, e.Time, e.Error
+		f.end(client.Failed, e.Time, e.Error)
 	case event.FlowCanceled:
-		s.Status, s.CompletedAt, s.Error = client.Canceled, e.Time, e.Reason
+		f.end(client.Canceled, e.Time, e.Reason)
 	case event.FlowPaused:
 		s.Status = client.Paused
 	case event.FlowResumed:
-		s.Status, s.CompletedAt, s.Error = client.Active, time.Time{}, ""
+		f.resumed()
 	case event.AttributeSet:
 		if _, twice := s.Attributes[e.Key]; twice {
 			return fmt.Errorf("attribute %q is set twice", e.Key)
@@ -80,11 +83,15 @@ func (f *fold) apply(e event.Event) error {
 		s.Attributes[e.Key] = client.Attribute{Value: e.Value, Step: e.StepID}
 	case event.FlowBegun:
 		s.BegunAt = e.Time
-	case event.FlowDeactivated, event.FlowRetired, event.ParentTold, event.StepOverridden:
+	case event.FlowDeactivated, event.FlowRetired, event.ParentTold:
 	default:
 		return f.step(e)
 	}
 	return nil
+}
+
+func (f *fold) end(status client.Status, at time.Time, reason string) {
+	f.state.Status, f.state.CompletedAt, f.state.Error, f.state.Ending = status, at, reason, nil
 }
 
 func (f *fold) step(e event.Event) error {
@@ -97,7 +104,7 @@ func (f *fold) step(e event.Event) error {
 		if !ok {
 			return fmt.Errorf("%s of work item %s of step %q, which does not exist", e.Type, e.Item, e.StepID)
 		}
-		err := f.work(&it, e, x.Inputs)
+		err := f.work(&it, e)
 		x.WorkItems[e.Item] = it
 		return err
 	}
@@ -105,8 +112,18 @@ func (f *fold) step(e event.Event) error {
 	case event.StepStarted:
 		x.Status, x.StartedAt, x.Inputs = client.Active, e.Time, e.Inputs
 		for i := range e.WorkItems {
-			x.WorkItems[strconv.FormatUint(uint64(i), 10)] = client.WorkItem{Status: client.Pending, Inputs: e.Inputs}
+			it := client.WorkItem{Status: client.Pending}
+			if f.steps[e.StepID].Each == "" {
+				it.Inputs = e.Inputs
+			}
+			x.WorkItems[strconv.FormatUint(uint64(i), 10)] = it
 		}
+	case event.PredicateAsked:
+		x.Inputs = e.Inputs
+	case event.PredicateHeld:
+	case event.StepOverridden:
+		f.overridden(e)
+		return nil
 	case event.StepCompleted:
 		x.Status, x.CompletedAt, x.Outputs = client.Completed, e.Time, e.Outputs
 	case event.StepFailed:
@@ -120,14 +137,18 @@ func (f *fold) step(e event.Event) error {
 	return nil
 }
 
-func (f *fold) work(it *client.WorkItem, e event.Event, shared client.Values) error {
+func (f *fold) work(it *client.WorkItem, e event.Event) error {
 	key := e.StepID + " " + e.Item
+	if f.undo(it, e) {
+		return nil
+	}
 	switch e.Type { //nolint:exhaustive // the others are asked about elsewhere, or unknown
 	case event.WorkStarted:
-		if it.Attempt == 0 {
-			it.StartedAt, it.Inputs = e.Time, client.Values{}
-			maps.Copy(it.Inputs, shared)
-			maps.Copy(it.Inputs, e.Inputs)
+		if it.StartedAt.IsZero() {
+			it.StartedAt = e.Time
+		}
+		if f.steps[e.StepID].Each != "" && it.Attempt == 0 {
+			it.Inputs = e.Inputs
 		}
 		it.Status, it.Token, it.Attempt, it.ChildFlowID = client.Active, e.Token, e.Attempt, e.ChildFlowID
 		it.NextRetryAt = time.Time{}
@@ -162,9 +183,15 @@ func (f *fold) comparable(s client.FlowState) client.FlowState {
 		x.Duration = 0
 		items := make(map[string]client.WorkItem, len(x.WorkItems))
 		for item, it := range x.WorkItems {
+			mine := f.state.Executions[step].WorkItems[item]
 			if f.anyError[step+" "+item] {
-				it.Error = f.state.Executions[step].WorkItems[item].Error
+				it.Error = mine.Error
 			}
+			if it.Compensation != nil && mine.Compensation != nil && f.anyError[step+" "+item+" undo"] {
+				undo := *it.Compensation
+				undo.Error, it.Compensation = mine.Compensation.Error, &undo
+			}
+			it.Progress = nil
 			items[item] = it
 		}
 		x.WorkItems = items

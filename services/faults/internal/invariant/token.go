@@ -50,7 +50,9 @@ type said struct {
 type told struct {
 	applied []recorded // succeeded, failed and not completed
 	ignored map[ignoredAs]int
-	closed  time.Time // when the flow ended; zero while it runs
+	closed  time.Time // when the flow's end was decided; zero while it runs
+	undoes  bool      // it ended in such a way that successes are undone
+	quiet   time.Time // when nothing more could come of the flow; zero before
 	failed  bool      // the work item failed without an outcome of the token
 	passed  uint32    // the last attempt that is over, or superseded
 }
@@ -106,16 +108,17 @@ func outcomesOf(p *posts) []*said {
 
 func recordOf(h History, p *posts) told {
 	t := told{ignored: map[ignoredAs]int{}}
-	sent := map[string]bool{}
+	sent, undone := map[string]bool{}, false
 	for _, post := range p.list {
 		sent[post.Outcome.Digest()] = true
 	}
 	for _, e := range h.Events {
-		if e.Type.Ends() {
-			t.closed = e.Time
-		}
+		t.flow(e)
 		if e.StepID != p.step || e.Token != prefix(p.token) {
 			continue
+		}
+		if undone = undone || e.Type == event.WorkCompensating; undone && e.Type != event.CompletionIgnored {
+			continue // of the calls that undo it
 		}
 		switch e.Type { //nolint:exhaustive // the rest is not about outcomes
 		case event.WorkSucceeded:
@@ -134,6 +137,18 @@ func recordOf(h History, p *posts) told {
 		}
 	}
 	return t
+}
+
+// flow takes note of when the flow ends, and how.
+func (t *told) flow(e event.Event) {
+	switch {
+	case e.Type.Ends():
+		t.closed, t.undoes = e.Time, e.Type != event.FlowCompleted
+	case e.Ending != "":
+		t.closed, t.undoes = e.Time, true
+	case e.Type == event.FlowDeactivated:
+		t.quiet = e.Time
+	}
 }
 
 func (t *told) add(kind ledger.Kind, o ledger.Outcome, attempt uint32) {

@@ -4,6 +4,7 @@
 package ledger
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -54,18 +55,24 @@ type Call struct {
 	Flow, Step, Token string
 	Attempt           uint32
 	Async             bool
-	// Arguments are canonical JSON.
+	// Given are the arguments, and Arguments the same as canonical JSON.
+	Given     Values
 	Arguments string
 	At        time.Time
 	// Outcome is what the answer said; nil where it said none.
 	Outcome *Outcome
+	// Progress is what it was told that an earlier attempt had said last; empty
+	// where it was told nothing.
+	Progress string
 }
 
 // Start is one request to start a flow.
 type Start struct {
 	Flow string
 	// Request tells different requests for one id apart.
-	Request        string
+	Request string
+	// Told says that the flow's end is to be told.
+	Told           bool
 	Sent, Answered time.Time
 	Status         int // 0 means that no answer came
 }
@@ -78,10 +85,16 @@ type Cancel struct {
 
 // Book is all that was written down.
 type Book struct {
-	Posts   []Post
-	Calls   []Call
-	Starts  []Start
-	Cancels []Cancel
+	Posts     []Post
+	Calls     []Call
+	Starts    []Start
+	Cancels   []Cancel
+	Undos     []Undo
+	Callbacks []Callback
+	Beats     []Beat
+	Controls  []Control
+	// Steps are those that there is more to say of, by id.
+	Steps map[string]Step
 }
 
 // Ledger takes entries from many goroutines.
@@ -123,9 +136,14 @@ func (l *Ledger) Book() Book {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Book{
-		Posts:   slices.Clone(l.book.Posts),
-		Calls:   slices.Clone(l.book.Calls),
-		Starts:  slices.Clone(l.book.Starts),
-		Cancels: slices.Clone(l.book.Cancels),
+		Posts:     slices.Clone(l.book.Posts),
+		Calls:     slices.Clone(l.book.Calls),
+		Starts:    slices.Clone(l.book.Starts),
+		Cancels:   slices.Clone(l.book.Cancels),
+		Undos:     slices.Clone(l.book.Undos),
+		Callbacks: slices.Clone(l.book.Callbacks),
+		Beats:     slices.Clone(l.book.Beats),
+		Controls:  slices.Clone(l.book.Controls),
+		Steps:     maps.Clone(l.book.Steps),
 	}
 }

@@ -14,7 +14,8 @@ import (
 // flow starts a flow and does to it what its shape asks for.
 func (l *Load) flow(ctx context.Context, shape Shape, n int) {
 	id := fmt.Sprintf("%s-%d", shape, n)
-	request, dice := shape.request(id), l.dice("start", id)
+	k := l.kinds[shape]
+	request, dice := l.request(k, id), l.dice("start", id)
 	switch dice.IntN(10) {
 	case 0: // again, at once
 		for range 3 {
@@ -31,8 +32,11 @@ func (l *Load) flow(ctx context.Context, shape Shape, n int) {
 	if dice.IntN(10) == 0 {
 		l.start(ctx, request)
 	}
-	if shape == Cancel && pause(ctx, time.Duration(50+dice.IntN(450))*time.Millisecond) {
-		l.cancel(ctx, id)
+	if k.meanwhile != nil {
+		k.meanwhile(ctx, id, dice)
+	}
+	if k.held && !l.cfg.Again && l.dice("held", id).IntN(5) == 0 {
+		l.hold(ctx, id, l.dice("hold", id))
 	}
 }
 
@@ -44,7 +48,7 @@ func (l *Load) start(ctx context.Context, r client.StartRequest) bool {
 		return false
 	}
 	for n := 0; ; n++ {
-		entry := ledger.Start{Flow: r.ID, Request: string(body), Sent: time.Now()}
+		entry := ledger.Start{Flow: r.ID, Request: string(body), Told: r.CallbackURL != "", Sent: time.Now()}
 		_, err := l.console().StartFlow(ctx, r)
 		entry.Answered, entry.Status = time.Now(), statusOf(err)
 		l.cfg.Ledger.Start(entry)

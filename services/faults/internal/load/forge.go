@@ -30,7 +30,7 @@ func (j *job) garbage(kind int) post {
 // forgery is an outcome with a token that is none of this flow and step. It says
 // what no honest worker says.
 func (j *job) forgery(kind int) post {
-	p := j.post(ledger.Forged, success(*j.Metadata, "forged"))
+	p := j.post(ledger.Forged, success(j.task, "forged"))
 	token := p.token
 	switch kind {
 	case 0:

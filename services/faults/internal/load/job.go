@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -31,7 +30,7 @@ func manners() []manner {
 
 // job is what follows from one invocation.
 type job struct {
-	*step.Metadata
+	task
 
 	l       *Load
 	manner  manner
@@ -39,19 +38,18 @@ type job struct {
 	key     string // under which a 2xx is remembered
 }
 
-func (l *Load) job(m step.Metadata) *job {
-	dice := l.dice("manner", m.FlowID, m.StepID)
-	j := &job{Metadata: &m, l: l, key: m.ReceiptToken}
+func (l *Load) job(t task) *job {
+	dice := l.dice("manner", t.FlowID, t.StepID, t.element)
+	j := &job{task: t, l: l, key: t.ReceiptToken}
 	all := manners()
-	if j.manner = all[dice.IntN(len(all))]; l.cfg.Again {
+	j.manner = all[dice.IntN(len(all))]
+	if l.cfg.Again || (l.steps[t.StepID].work != nil && t.StepID != "flaky") {
 		j.manner = quiet
 	}
-	if m.StepID == "flaky" && m.Attempt <= flakyAttempts(l, m) {
-		j.key += "/" + strconv.FormatUint(uint64(m.Attempt), 10)
-		j.refuses = l.dice("refuses", m.FlowID, strconv.FormatUint(uint64(m.Attempt), 10)).IntN(3) == 0
-		j.manner = quiet
-	}
-	if m.StepID == "sleepy" || m.StepID == "endless" || m.StepID == "storm" {
+	if t.StepID == "flaky" && t.Attempt <= flakyAttempts(l, *t.Metadata) {
+		attempt := attemptText(t.Attempt)
+		j.key += "/" + attempt
+		j.refuses = l.dice("refuses", t.FlowID, attempt).IntN(3) == 0
 		j.manner = quiet
 	}
 	return j
@@ -71,28 +69,8 @@ func (j *job) run(ctx context.Context) {
 		return
 	}
 	defer j.l.release(j.key)
-	switch j.StepID {
-	case "flaky":
-		if j.Attempt <= flakyAttempts(j.l, *j.Metadata) {
-			j.bring(ctx, ledger.NotCompleted, notCompleted(*j.Metadata, "busy"))
-			return
-		}
-	case "sleepy":
-		if j.Attempt == 1 {
-			return
-		}
-		j.superseded(ctx)
-	case "endless":
-		j.endless(ctx)
-		return
-	case "doomed":
-		j.bring(ctx, ledger.Failure, j.doomed("doomed"))
-		return
-	case "score":
-		j.bring(ctx, ledger.Failure, j.doomed("no score"))
-		return
-	case "storm":
-		j.storm(ctx)
+	if work := j.l.steps[j.StepID].work; work != nil {
+		work(ctx, j)
 		return
 	}
 	j.behave(ctx)
@@ -100,7 +78,7 @@ func (j *job) run(ctx context.Context) {
 
 // behave brings the good outcome in the worker's manner.
 func (j *job) behave(ctx context.Context) {
-	mine := good(*j.Metadata)
+	mine := good(j.task)
 	switch j.manner {
 	case quiet, early:
 		j.bring(ctx, ledger.Success, mine)
@@ -141,8 +119,8 @@ func (j *job) bring(ctx context.Context, kind ledger.Kind, o ledger.Outcome) {
 // them names no attempt.
 func (j *job) contradict(ctx context.Context) {
 	outcomes := []ledger.Outcome{
-		good(*j.Metadata), success(*j.Metadata, "other"), good(*j.Metadata), failure(*j.Metadata, j.Attempt, "third"),
-		success(*j.Metadata, "forgetful"),
+		good(j.task), success(j.task, "other"), good(j.task), failure(j.task, j.Attempt, "third"),
+		success(j.task, "forgetful"),
 	}
 	for range 2 {
 		j.atOnce(ctx, len(outcomes), func(i int) post {
@@ -157,7 +135,7 @@ func (j *job) contradict(ctx context.Context) {
 
 // superseded posts what an attempt that was given up on has to say.
 func (j *job) superseded(ctx context.Context) {
-	p := j.post(ledger.Failure, failure(*j.Metadata, 1, "late"))
+	p := j.post(ledger.Failure, failure(j.task, 1, "late"))
 	p.attempt, p.note = 1, "late failure"
 	j.l.insist(ctx, p)
 }
@@ -168,10 +146,10 @@ func (j *job) endless(ctx context.Context) {
 	if !pause(ctx, 1500*time.Millisecond) {
 		return
 	}
-	p := j.post(ledger.Success, good(*j.Metadata))
+	p := j.post(ledger.Success, good(j.task))
 	p.note = "late"
 	j.l.insist(ctx, p)
-	p = j.post(ledger.Failure, failure(*j.Metadata, j.Attempt, "later still"))
+	p = j.post(ledger.Failure, failure(j.task, j.Attempt, "later still"))
 	p.note = "later still"
 	j.l.insist(ctx, p)
 }
@@ -179,8 +157,8 @@ func (j *job) endless(ctx context.Context) {
 // storm posts many outcomes of one token at once, few of them different.
 func (j *job) storm(ctx context.Context) {
 	outcomes := []ledger.Outcome{
-		good(*j.Metadata), good(*j.Metadata), good(*j.Metadata), success(*j.Metadata, "other"), success(*j.Metadata, "third"),
-		failure(*j.Metadata, j.Attempt, "fourth"), failure(*j.Metadata, j.Attempt, "fifth"),
+		good(j.task), good(j.task), good(j.task), success(j.task, "other"), success(j.task, "third"),
+		failure(j.task, j.Attempt, "fourth"), failure(j.task, j.Attempt, "fifth"),
 	}
 	j.atOnce(ctx, j.l.cfg.Storm, func(i int) post {
 		o := outcomes[i%len(outcomes)]

@@ -31,7 +31,7 @@ type Config struct {
 	// Consoles and Gateways are base URLs; each request goes to one of them.
 	// Without gateways a webhook goes where its URL says.
 	Consoles, Gateways []string
-	// Shapes are the kinds of flows, by turns.
+	// Shapes are the kinds of flows, by turns; the seed chooses their order.
 	Shapes []Shape
 	// Rate is how many flows are started in a second.
 	Rate float64
@@ -40,7 +40,8 @@ type Config struct {
 	// AttemptLimit is how long an attempt of an ordinary step may take.
 	AttemptLimit time.Duration
 	// Again has workers bring their outcome whenever they are called, also after
-	// they had a 2xx; they are polite then.
+	// they had a 2xx; they are polite then, and nobody pauses a flow, for nobody
+	// would know that its going on is lost.
 	Again bool
 	// RequestTimeout is how long one request may take.
 	RequestTimeout time.Duration
@@ -54,6 +55,8 @@ type Load struct {
 	http     *http.Client
 	server   *http.Server
 	endpoint string
+	kinds    map[Shape]kind
+	steps    map[string]part // of all kinds
 	// jobs are what goes on behind calls and starts.
 	jobs sync.WaitGroup
 	// life ends with Close, and everything with it.
@@ -63,6 +66,8 @@ type Load struct {
 	mu      sync.Mutex
 	done    map[string]bool // tokens, with attempts where it matters, that had a 2xx
 	running map[string]bool // the same, that somebody is about to bring
+	// firsts are the first tokens of some steps, by flow and step.
+	firsts  map[string]string
 	started int
 	busy    int
 }
@@ -78,7 +83,7 @@ func New(ctx context.Context, cfg Config) (*Load, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute}
 	l := &Load{
 		cfg: cfg, http: &http.Client{Transport: transport, Timeout: cfg.RequestTimeout},
-		done: map[string]bool{}, running: map[string]bool{},
+		done: map[string]bool{}, running: map[string]bool{}, firsts: map[string]string{},
 	}
 	for _, base := range cfg.Consoles {
 		c, err := client.New(base, client.Options{HTTP: l.http})
@@ -90,6 +95,8 @@ func New(ctx context.Context, cfg Config) (*Load, error) {
 	if err := l.serve(ctx); err != nil {
 		return nil, err
 	}
+	l.kinds = l.makeKinds()
+	l.steps = l.parts()
 	if err := l.register(ctx); err != nil {
 		l.Close() //nolint:contextcheck // ctx may be why it ends
 		return nil, err
@@ -130,7 +137,7 @@ func (l *Load) Run(ctx context.Context) {
 // Begin starts one flow, of the shape whose turn it is.
 func (l *Load) Begin() {
 	n := l.next()
-	l.begin(l.cfg.Shapes[n%len(l.cfg.Shapes)], n)
+	l.begin(l.turn(n), n)
 }
 
 // BeginShape starts one flow of a shape.

@@ -104,7 +104,7 @@ func (l *Load) address(p post) string {
 	}
 	address := base + "/webhook/" + url.PathEscape(p.flow) + "/" + url.PathEscape(p.step) + "/" + url.PathEscape(p.token)
 	if p.attempt > 0 {
-		address += "?attempt=" + strconv.FormatUint(uint64(p.attempt), 10)
+		address += "?attempt=" + attemptText(p.attempt)
 	}
 	return address
 }
@@ -159,3 +159,5 @@ func successBody(o ledger.Outcome, spelling int) string {
 		return text
 	}
 }
+
+func attemptText(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -3,10 +3,12 @@ package load
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sluiceflow/sluice/pkg/client"
 	"github.com/sluiceflow/sluice/pkg/step"
+	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
 )
 
 // A Shape is a kind of flow.
@@ -23,11 +25,54 @@ const (
 	Deadline Shape = "deadline" // over its time while its step runs
 	Failing  Shape = "failing"  // a step that fails for good
 	Storm    Shape = "storm"    // many posts of one token at once
+	Each     Shape = "each"     // a work item for each element, then one that needs them all
+	Script   Shape = "script"   // scripts, and a predicate that is false now and then
+	Undo     Shape = "undo"     // successes that are undone, for a later step fails
+	Revoke   Shape = "revoke"   // the same where somebody cancels; one succeeds after the end
+	Beat     Shape = "beat"     // heartbeats, of workers that go on and of some that do not
+	Mend     Shape = "mend"     // failed, and begun again by hand
 )
 
 // Shapes are the ones of an ordinary load.
 func Shapes() []Shape {
-	return []Shape{Chain, Fan, Optional, Retry, Timeout, Cancel, Deadline, Failing}
+	return []Shape{Chain, Fan, Optional, Retry, Timeout, Cancel, Deadline, Failing, Each, Script, Undo, Revoke, Beat, Mend}
+}
+
+// A kind is what the flows of a shape are made of. Another kind of flow is another
+// entry of kinds.
+type kind struct {
+	// goal is the step that the flow is for.
+	goal  string
+	parts []part
+	// prepare adds to what a flow is started with; nil where that is all.
+	prepare func(r *client.StartRequest, dice *rand.Rand)
+	// meanwhile is what a caller does to a flow that is started; nil where that is
+	// nothing. It works until it has its answers.
+	meanwhile func(ctx context.Context, id string, dice *rand.Rand)
+	// held says that some of the flows are paused for a while.
+	held bool
+}
+
+// A part is a step of a kind. Kinds may share parts.
+type part struct {
+	step.Definition
+
+	// knows is what can be asked of the step beside what holds for all.
+	knows ledger.Step
+	// work is what its worker does in place of bringing a good outcome in its
+	// manner; nil where it does that. Such a worker is polite.
+	work func(ctx context.Context, j *job)
+}
+
+func (l *Load) makeKinds() map[Shape]kind {
+	kinds := l.plainKinds()
+	kinds[Each] = l.eachKind()
+	kinds[Script] = l.scriptKind()
+	kinds[Undo] = l.undoKind()
+	kinds[Revoke] = l.revokeKind()
+	kinds[Beat] = l.beatKind()
+	kinds[Mend] = l.mendKind()
+	return kinds
 }
 
 // attemptLimit is how long an attempt of an ordinary step may take, where the
@@ -37,56 +82,6 @@ const attemptLimit = 15 * time.Minute
 
 // silentLimit is how long a silent attempt of the Timeout shape may take.
 const silentLimit = 600 * time.Millisecond
-
-// goal is what flows of a shape are for.
-func (s Shape) goal() string {
-	switch s {
-	case Chain:
-		return "receipt"
-	case Fan:
-		return "join"
-	case Optional:
-		return "offer"
-	case Retry:
-		return "flaky"
-	case Timeout:
-		return "sleepy"
-	case Cancel, Deadline:
-		return "endless"
-	case Failing:
-		return "doomed"
-	case Storm:
-		return "storm"
-	default:
-		return string(s)
-	}
-}
-
-// definitions are the steps of all shapes.
-func (l *Load) definitions() []step.Definition {
-	offer := l.step("offer", step.KindSync, "profile-out")
-	offer.Attributes["score-out"] = step.Attribute{Role: step.RoleOptional, Type: step.TypeString}
-	sleepy := l.step("sleepy", step.KindAsync, "order")
-	sleepy.WorkConfig.TimeoutMS = silentLimit.Milliseconds()
-	return []step.Definition{
-		l.step("reserve", step.KindAsync, "order"),
-		l.step("charge", step.KindAsync, "reserve-out"),
-		l.step("receipt", step.KindSync, "charge-out"),
-		l.step("split", step.KindAsync, "order"),
-		l.step("left", step.KindAsync, "split-out"),
-		l.step("middle", step.KindSync, "split-out"),
-		l.step("right", step.KindAsync, "split-out"),
-		l.step("join", step.KindAsync, "left-out", "middle-out", "right-out"),
-		l.step("profile", step.KindAsync, "order"),
-		l.step("score", step.KindAsync, "order"),
-		offer,
-		l.step("flaky", step.KindAsync, "order"),
-		sleepy,
-		l.step("endless", step.KindAsync, "order"),
-		l.step("doomed", step.KindAsync, "order"),
-		l.step("storm", step.KindAsync, "order"),
-	}
-}
 
 // step is a step of ours, with one output and more retries than a fault can use up.
 func (l *Load) step(id string, kind step.Kind, required ...string) step.Definition {
@@ -103,29 +98,57 @@ func (l *Load) step(id string, kind step.Kind, required ...string) step.Definiti
 	return d
 }
 
+func (l *Load) part(id string, kind step.Kind, required ...string) part {
+	return part{Definition: l.step(id, kind, required...)}
+}
+
 func output(stepID string) string { return stepID + "-out" }
+
+// parts are the steps of all kinds, by id.
+func (l *Load) parts() map[string]part {
+	all := map[string]part{}
+	for _, k := range l.kinds {
+		for _, p := range k.parts {
+			all[p.ID] = p
+		}
+	}
+	return all
+}
 
 // register makes the steps known, however often that must be tried.
 func (l *Load) register(ctx context.Context) error {
-	for _, d := range l.definitions() {
+	for id, p := range l.steps {
+		p.knows.Gives = output(id)
+		l.cfg.Ledger.Knows(id, p.knows)
 		for n := 0; ; n++ {
-			_, err := l.console().RegisterStep(ctx, d)
+			_, err := l.console().RegisterStep(ctx, p.Definition)
 			if err == nil {
 				break
 			}
 			if !pause(ctx, patience(n)) {
-				return fmt.Errorf("register step %s: %w", d.ID, err)
+				return fmt.Errorf("register step %s: %w", id, err)
 			}
 		}
 	}
 	return nil
 }
 
-// request is what a flow of a shape is started with.
-func (s Shape) request(id string) client.StartRequest {
-	r := client.StartRequest{ID: id, Goals: []string{s.goal()}, Init: map[string]any{"order": id}}
-	if s == Deadline {
-		r.TimeoutMS = silentLimit.Milliseconds()
+// request is what a flow of a kind is started with. Some want their end to be
+// told.
+func (l *Load) request(k kind, id string) client.StartRequest {
+	r := client.StartRequest{ID: id, Goals: []string{k.goal}, Init: map[string]any{"order": id}}
+	if k.prepare != nil {
+		k.prepare(&r, l.dice("prepare", id))
+	}
+	if l.dice("told", id).IntN(3) == 0 {
+		r.CallbackURL, r.CallbackSecret = l.endpoint+endedPath, callbackSecret
 	}
 	return r
+}
+
+// turn is the shape of the nth flow: each has its turn in every round, in an order
+// that the seed chooses.
+func (l *Load) turn(n int) Shape {
+	of := len(l.cfg.Shapes)
+	return l.cfg.Shapes[l.dice("round", fmt.Sprint(n/of)).Perm(of)[n%of]]
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sluiceflow/sluice/pkg/client"
@@ -9,7 +10,7 @@ import (
 	"github.com/sluiceflow/sluice/pkg/step"
 )
 
-// flow is a flow with one work item for each step.
+// flow is a flow.
 type flow struct {
 	e        *Engine
 	request  string
@@ -18,25 +19,25 @@ type flow struct {
 	state    client.FlowState
 	events   []event.Event
 	revision uint64
-	items    map[string]*item
+	items    map[string][]*item // by step
+	tokens   map[string]*item   // all that were ever given
 	timer    *time.Timer
-}
 
-type item struct {
-	status  client.Status
-	token   string
-	attempt uint32
-	retries uint32
-	outcome string          // the digest that stands
-	nothing map[string]bool // outcomes that came to nothing, with their attempts
-	timer   *time.Timer
+	callback, secret string
+	// ending is how it will end; nil while that is not decided.
+	ending *event.Event
+	// stack are the successes that can be undone, and undoing the one that is.
+	stack   []*item
+	undoing *item
+	quiet   bool // nothing can come of it any more
 }
-
-func (it *item) final() bool { return it.status == client.Succeeded || it.status == client.Failed }
 
 // begin starts a flow: its plan is what its goals need.
 func (e *Engine) begin(r startRequest, request string) {
-	f := &flow{e: e, request: request, goals: r.Goals, items: map[string]*item{}, revision: 1}
+	f := &flow{
+		e: e, request: request, goals: r.Goals, items: map[string][]*item{}, tokens: map[string]*item{}, revision: 1,
+		callback: r.CallbackURL, secret: r.CallbackSecret,
+	}
 	f.state = client.FlowState{
 		ID: r.ID, Status: client.Active, Labels: r.Labels,
 		Attributes: map[string]client.Attribute{}, Executions: map[string]client.Execution{},
@@ -48,12 +49,15 @@ func (e *Engine) begin(r startRequest, request string) {
 		f.include(goal)
 	}
 	e.flows[r.ID] = f
-	f.state.CreatedAt = f.emit(event.Event{Type: event.FlowStarted, Goals: r.Goals, Init: r.Init, Labels: r.Labels, TimeoutMS: r.TimeoutMS})
+	f.state.CreatedAt = f.emit(event.Event{Type: event.FlowStarted, Goals: r.Goals, Init: r.Init, Labels: r.Labels, TimeoutMS: r.TimeoutMS, CallbackURL: r.CallbackURL})
+	if e.breaks(CallbackEarly, r.ID) {
+		f.tell(event.Event{Type: event.FlowCompleted, Time: f.state.CreatedAt})
+	}
 	if r.TimeoutMS > 0 {
 		f.timer = e.after(f, time.Duration(r.TimeoutMS)*time.Millisecond, func() {
-			if !f.state.Status.Ended() {
+			if !f.over() {
 				f.revision++
-				f.end(event.FlowFailed, client.Failed, "out of time")
+				f.end(event.Event{Type: event.FlowFailed, Error: "out of time"})
 			}
 		})
 	}
@@ -90,7 +94,7 @@ func (e *Engine) providers(attribute string) []string {
 
 // advance starts and fails what is due, and ends the flow once its goals say so.
 func (f *flow) advance() {
-	for changed := true; changed && !f.state.Status.Ended(); {
+	for changed := true; changed && !f.over() && !f.held(); {
 		changed = false
 		for _, d := range f.plan {
 			if f.state.Executions[d.ID].Status == client.Pending && f.try(d) {
@@ -133,13 +137,43 @@ func (f *flow) startStep(d step.Definition) {
 			inputs[name] = given.Value
 		}
 	}
-	now := f.emit(event.Event{Type: event.StepStarted, StepID: d.ID, Inputs: inputs, WorkItems: 1})
-	f.state.Executions[d.ID] = client.Execution{
-		Status: client.Active, StartedAt: now, Inputs: inputs,
-		WorkItems: map[string]client.WorkItem{"0": {Status: client.Pending, Inputs: inputs}},
+	if d.Predicate != nil && !f.holds(d, inputs) {
+		return
 	}
-	f.items[d.ID] = &item{status: client.Pending, token: f.e.tokenOf(f.state.ID, d.ID), nothing: map[string]bool{}}
-	f.attempt(d)
+	f.items[d.ID] = f.expand(d, inputs)
+	n := len(f.items[d.ID])
+	now := f.emit(event.Event{Type: event.StepStarted, StepID: d.ID, Inputs: inputs, WorkItems: uint32(n)}) //nolint:gosec // few
+	x := client.Execution{Status: client.Active, StartedAt: now, Inputs: inputs, WorkItems: map[string]client.WorkItem{}}
+	for i := range n {
+		it := client.WorkItem{Status: client.Pending}
+		if !d.HasForEach() {
+			it.Inputs = inputs
+		}
+		x.WorkItems[strconv.Itoa(i)] = it
+	}
+	f.state.Executions[d.ID] = x
+	if n == 0 {
+		f.completeStep(d)
+		return
+	}
+	f.fill(d)
+}
+
+// holds asks a predicate, and skips its step where it is false.
+func (f *flow) holds(d step.Definition, inputs client.Values) bool {
+	f.emit(event.Event{Type: event.PredicateAsked, StepID: d.ID, Inputs: inputs})
+	x := f.state.Executions[d.ID]
+	x.Inputs = inputs
+	if f.e.programs[d.Predicate.Script](inputs) != nil || f.e.breaks(PredicateIgnored, f.state.ID) {
+		f.emit(event.Event{Type: event.PredicateHeld, StepID: d.ID})
+		f.state.Executions[d.ID] = x
+		return true
+	}
+	x.Error = "predicate returned false"
+	x.CompletedAt = f.emit(event.Event{Type: event.StepSkipped, StepID: d.ID, Reason: x.Error})
+	x.Status = client.Skipped
+	f.state.Executions[d.ID] = x
+	return false
 }
 
 func (f *flow) failStep(id, reason string, lacking []string) {
@@ -150,36 +184,40 @@ func (f *flow) failStep(id, reason string, lacking []string) {
 }
 
 func (f *flow) checkGoals() {
+	if f.over() || f.held() {
+		return
+	}
 	for _, goal := range f.goals {
 		x := f.state.Executions[goal]
 		if x.Status == client.Failed {
-			f.end(event.FlowFailed, client.Failed, x.Error)
+			f.end(event.Event{Type: event.FlowFailed, Error: x.Error})
 		}
-		if x.Status != client.Completed {
+		if x.Status != client.Completed && x.Status != client.Skipped {
 			return
 		}
 	}
 	if !f.e.breaks(StuckEnd, f.state.ID) {
-		f.end(event.FlowCompleted, client.Completed, "")
+		f.end(event.Event{Type: event.FlowCompleted, Result: f.result()})
 	}
 }
 
-func (e *Engine) cancel(f *flow, reason string) {
-	now := f.emit(event.Event{Type: event.FlowCanceled, Reason: reason})
-	f.state.Status, f.state.CompletedAt, f.state.Error = client.Canceled, now, reason
-	f.stopTimers()
-}
-
-func (f *flow) end(kind event.Type, status client.Status, reason string) {
-	now := f.emit(event.Event{Type: kind, Error: reason})
-	f.state.Status, f.state.CompletedAt, f.state.Error = status, now, reason
-	f.stopTimers()
+// result is what the goals gave.
+func (f *flow) result() client.Values {
+	out := client.Values{}
+	for _, goal := range f.goals {
+		for name, a := range f.e.steps[goal].Attributes {
+			if value, ok := f.state.Attributes[name]; ok && a.Role == step.RoleOutput {
+				out[name] = value.Value
+			}
+		}
+	}
+	return out
 }
 
 func (f *flow) stopTimers() {
 	timers := []*time.Timer{f.timer}
-	for _, it := range f.items {
-		timers = append(timers, it.timer)
+	for _, it := range f.tokens {
+		timers = append(timers, it.timer, it.listen)
 	}
 	for _, timer := range timers {
 		if timer != nil {

@@ -31,7 +31,11 @@ func (e *Engine) routes() http.Handler {
 		return map[string]any{"events": append([]event.Event{}, f.events...), "count": len(f.events)}
 	}))
 	mux.HandleFunc("POST /engine/flow/{id}/cancel", e.postCancel)
+	mux.HandleFunc("POST /engine/flow/{id}/pause", e.byHand((*flow).pause))
+	mux.HandleFunc("POST /engine/flow/{id}/resume", e.byHand((*flow).resume))
+	mux.HandleFunc("POST /engine/flow/{id}/retry", e.byHand((*flow).mend))
 	mux.HandleFunc("POST /webhook/{flow}/{step}/{token}", e.postWebhook)
+	mux.HandleFunc("POST /webhook/{flow}/{step}/{token}/heartbeat", e.postBeat)
 	return mux
 }
 
@@ -63,11 +67,13 @@ func (e *Engine) postStep(rw http.ResponseWriter, r *http.Request) {
 
 // startRequest is what a flow is started with.
 type startRequest struct {
-	ID        string                     `json:"id"`
-	Goals     []string                   `json:"goals"`
-	Init      map[string]json.RawMessage `json:"init"`
-	Labels    map[string]string          `json:"labels"`
-	TimeoutMS int64                      `json:"timeout_ms"`
+	ID             string                     `json:"id"`
+	Goals          []string                   `json:"goals"`
+	Init           map[string]json.RawMessage `json:"init"`
+	Labels         map[string]string          `json:"labels"`
+	TimeoutMS      int64                      `json:"timeout_ms"`
+	CallbackURL    string                     `json:"callback_url"`
+	CallbackSecret string                     `json:"callback_secret"`
 }
 
 func (e *Engine) postFlow(rw http.ResponseWriter, r *http.Request) {
@@ -123,13 +129,13 @@ func (e *Engine) postCancel(rw http.ResponseWriter, r *http.Request) {
 	case f == nil:
 		refuse(rw, &refusal{http.StatusNotFound, "no such flow"})
 		return
-	case f.state.Status.Ended():
+	case f.over():
 		refuse(rw, &refusal{http.StatusConflict, "it has ended"})
 		return
 	}
 	if !e.breaks(CancelForgotten, f.state.ID) {
 		f.revision++
-		e.cancel(f, ask.Reason)
+		f.end(event.Event{Type: event.FlowCanceled, Reason: ask.Reason})
 	}
 	answer(rw, http.StatusOK, map[string]string{"status": "canceled"})
 }
@@ -156,7 +162,7 @@ func (e *Engine) postWebhook(rw http.ResponseWriter, r *http.Request) {
 		refuse(rw, err)
 		return
 	}
-	said, err := e.webhook(e.flows[flowID], stepID, &result)
+	said, err := e.webhook(e.flows[flowID], r.PathValue("token"), &result)
 	if err != nil {
 		refuse(rw, err)
 		return

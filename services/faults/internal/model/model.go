@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sluiceflow/sluice/pkg/step"
+	"github.com/sluiceflow/sluice/services/faults/internal/ledger"
 )
 
 // A Bug is a way to break the contract.
@@ -51,11 +52,37 @@ const (
 	PrefixOnly      Bug = "only the beginning of a token is checked"
 	Telltale        Bug = "a bad token is told which part was wrong"
 	ForeignAccepted Bug = "a token is good for other steps too"
+
+	NotUndone        Bug = "a success is not undone"
+	UndoneUnordered  Bug = "the first success is undone first"
+	UndoneTwice      Bug = "a success is undone twice, and nothing was broken"
+	UndoneCompleted  Bug = "successes of a completed flow are undone"
+	UndoneLate       Bug = "the flow ends before its successes are undone"
+	LateKept         Bug = "a success after the end is accepted and not undone"
+	LateRefused      Bug = "a success after the end that is to be undone is answered 410"
+	CallbackLost     Bug = "the end is not told"
+	CallbackEarly    Bug = "the end is told when the flow starts"
+	CallbackStatus   Bug = "the end is told with another status"
+	CallbackUnsigned Bug = "the end is told without a signature"
+	ArrayUnordered   Bug = "an array is not in the order of its elements"
+	TooManyAtOnce    Bug = "more work items run at once than may"
+	ScriptIgnored    Bug = "what a script gives is ignored"
+	PredicateIgnored Bug = "a step runs though its predicate is false"
+	PauseIgnored     Bug = "steps start while the flow is paused"
+	ResumeForgotten  Bug = "a resumption gets a 200 and changes nothing"
+	RetryForgotten   Bug = "a retry by hand gets a 200 and changes nothing"
+	TokenKept        Bug = "a retry by hand keeps the token"
+	BeatIgnored      Bug = "a worker that is heard is given up"
+	ProgressLost     Bug = "the next worker is not told how far the last one was"
 )
+
+// A Program is what a script computes; a predicate that does not hold gives nil.
+type Program = func(ledger.Values) ledger.Values
 
 const (
 	requestLimit = 5 * time.Second
 	closeLimit   = 500 * time.Millisecond
+	tokenLength  = 22
 )
 
 // Engine is the model. It is an installation of its own: control API, webhooks
@@ -63,28 +90,30 @@ const (
 type Engine struct {
 	URL string
 
-	bug    Bug
-	secret []byte
-	http   *http.Client
-	server *http.Server
-	life   context.Context //nolint:containedctx // of calls and timers, which belong to no request
-	end    context.CancelFunc
-	jobs   sync.WaitGroup
+	bug Bug
+	// programs are the scripts that it knows, by their texts.
+	programs map[string]Program
+	secret   []byte
+	http     *http.Client
+	server   *http.Server
+	life     context.Context //nolint:containedctx // of calls and timers, which belong to no request
+	end      context.CancelFunc
+	jobs     sync.WaitGroup
 
 	mu    sync.Mutex // of all below
 	steps map[string]step.Definition
 	flows map[string]*flow
 }
 
-// Start starts an engine with a bug. Close ends it.
-func Start(ctx context.Context, bug Bug) (*Engine, error) {
+// Start starts an engine with a bug that knows some scripts. Close ends it.
+func Start(ctx context.Context, bug Bug, programs map[string]Program) (*Engine, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	e := &Engine{
-		URL: "http://" + listener.Addr().String(), bug: bug, secret: []byte("a model has no secrets"),
+		URL: "http://" + listener.Addr().String(), bug: bug, programs: programs, secret: []byte("a model has no secrets"),
 		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 		steps: map[string]step.Definition{}, flows: map[string]*flow{},
 	}
@@ -128,10 +157,10 @@ func (e *Engine) Concerns(flowID string) bool {
 	return slices.Contains(ofTokens, e.bug) || (e.bug != None && e.breaks(e.bug, flowID))
 }
 
-// tokenOf makes the token of a step's work item.
-func (e *Engine) tokenOf(flowID, stepID string) string {
+// tokenOf makes the token of a work item that was retried by hand some times.
+func (e *Engine) tokenOf(flowID, stepID string, place, generation int) string {
 	mac := hmac.New(sha256.New, e.secret)
-	_, _ = fmt.Fprintf(mac, "%q %q", flowID, stepID) // never fails
+	_, _ = fmt.Fprintf(mac, "%q %q %d %d", flowID, stepID, place, generation) // never fails
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 
@@ -139,26 +168,30 @@ var errNoToken = errors.New("no such token for this flow and step")
 
 // checkToken returns an error for a token that is not this flow's and step's.
 func (e *Engine) checkToken(flowID, stepID, token string) error {
-	want := e.tokenOf(flowID, stepID)
-	switch {
-	case token == want:
-		return nil
-	case e.bug == TwoSpellings:
-		a, err := base64.RawURLEncoding.DecodeString(token)
-		b, _ := base64.RawURLEncoding.DecodeString(want)
-		if err == nil && hmac.Equal(a, b) {
+	f := e.flows[flowID]
+	if f == nil {
+		return errNoToken
+	}
+	for want, it := range f.tokens {
+		if (it.d.ID == stepID || e.bug == ForeignAccepted) && e.accepts(token, want) {
 			return nil
 		}
-	case e.bug == PrefixOnly && len(token) > 8 && token[:8] == want[:8]:
-		return nil
-	case e.bug == ForeignAccepted:
-		for other := range e.steps {
-			if token == e.tokenOf(flowID, other) {
-				return nil
-			}
-		}
-	case e.bug == Telltale && len(token) != len(want):
+	}
+	if e.bug == Telltale && len(token) != tokenLength {
 		return errors.New("the token has the wrong length")
 	}
 	return errNoToken
+}
+
+// accepts reports whether a token is taken for another one.
+func (e *Engine) accepts(token, want string) bool {
+	switch {
+	case token == want:
+		return true
+	case e.bug == TwoSpellings:
+		a, err := base64.RawURLEncoding.DecodeString(token)
+		b, _ := base64.RawURLEncoding.DecodeString(want)
+		return err == nil && hmac.Equal(a, b)
+	}
+	return e.bug == PrefixOnly && len(token) > 8 && token[:8] == want[:8]
 }

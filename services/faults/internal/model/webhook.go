@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -25,11 +26,11 @@ func parse(body []byte, r *http.Request) (step.Result, error) {
 }
 
 // webhook decides about an outcome, and says accepted or replayed.
-func (e *Engine) webhook(f *flow, stepID string, result *step.Result) (string, error) {
-	if f == nil || f.items[stepID] == nil {
+func (e *Engine) webhook(f *flow, token string, result *step.Result) (string, error) {
+	it := f.tokens[token]
+	if it == nil {
 		return "accepted", nil // a token that should not have come so far
 	}
-	it := f.items[stepID]
 	id, digest := f.state.ID, string(result.Digest())
 	key := digest + strconv.FormatUint(uint64(result.Attempt), 10)
 	switch {
@@ -38,12 +39,12 @@ func (e *Engine) webhook(f *flow, stepID string, result *step.Result) (string, e
 			return "", &refusal{http.StatusConflict, "another outcome"}
 		}
 		if e.breaks(AppliedTwice, id) {
-			e.again(f, stepID, result)
+			f.again(it, result)
 		}
 		return "replayed", nil
 	case it.outcome != "":
-		return e.second(f, stepID, result)
-	case f.state.Status.Ended(), it.final():
+		return e.second(f, it, result)
+	case f.over() && !f.accepts(it), it.final():
 		return "", &refusal{http.StatusGone, "closed"}
 	case !result.Success && (result.Attempt < it.attempt || it.status == client.NotCompleted):
 		return "", &refusal{http.StatusGone, "superseded"}
@@ -58,7 +59,7 @@ func (e *Engine) webhook(f *flow, stepID string, result *step.Result) (string, e
 	} else {
 		it.outcome = digest
 	}
-	e.apply(f, stepID, result)
+	f.apply(it, result)
 	if result.Success && e.breaks(RefusedApplied, id) {
 		return "", &refusal{http.StatusGone, "closed"}
 	}
@@ -66,21 +67,21 @@ func (e *Engine) webhook(f *flow, stepID string, result *step.Result) (string, e
 }
 
 // second refuses another outcome than the one that stands.
-func (e *Engine) second(f *flow, stepID string, result *step.Result) (string, error) {
+func (e *Engine) second(f *flow, it *item, result *step.Result) (string, error) {
 	switch {
 	case e.breaks(SecondAccepted, f.state.ID):
 		return "accepted", nil
 	case e.breaks(TwoOutcomes, f.state.ID):
-		e.again(f, stepID, result)
+		f.again(it, result)
 		return "accepted", nil
 	}
 	return "", &refusal{http.StatusConflict, "the token has another outcome"}
 }
 
 // again writes an outcome into the history of a work item that has one.
-func (e *Engine) again(f *flow, stepID string, result *step.Result) {
+func (f *flow) again(it *item, result *step.Result) {
 	f.revision++
-	f.settle(stepID, result)
+	f.settle(it, result)
 }
 
 // rounded are outputs as a program reads them that knows no other numbers than
@@ -97,4 +98,16 @@ func rounded(outputs map[string]json.RawMessage) map[string]json.RawMessage {
 		}
 	}
 	return out
+}
+
+func parseBeat(r *http.Request) (step.Heartbeat, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		return step.Heartbeat{}, err //nolint:wrapcheck // it says all
+	}
+	beat, err := step.ParseHeartbeat(body)
+	if n, wrong := strconv.ParseUint(r.URL.Query().Get("attempt"), 10, 32); wrong == nil {
+		beat.Attempt = uint32(n)
+	}
+	return beat, err //nolint:wrapcheck // as above
 }

@@ -82,14 +82,16 @@ func (o *Observer) Await(ctx context.Context, flows []string) []string {
 }
 
 // Judge reads all flows and checks the invariants. What is broken is looked at
-// again until ctx ends: what a 2xx was given for may be recorded a moment later.
-func (o *Observer) Judge(ctx context.Context, e invariant.Evidence) ([]invariant.Violation, map[string]invariant.History, error) {
+// again until ctx ends: what a 2xx was given for may be recorded a moment later,
+// and so may the calls come that follow from an end.
+func (o *Observer) Judge(ctx context.Context, book *ledger.Ledger, e invariant.Evidence) ([]invariant.Violation, map[string]invariant.History, error) {
 	e.Flows = map[string]invariant.History{}
-	look := Started(e.Book)
+	look := Started(book.Book())
 	for {
 		if err := o.read(ctx, look, e.Flows); err != nil {
 			return nil, nil, err
 		}
+		e.Book = book.Book()
 		found := invariant.Check(e)
 		look = look[:0]
 		for _, v := range found {
