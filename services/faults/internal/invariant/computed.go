@@ -2,6 +2,7 @@ package invariant
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strconv"
 
@@ -20,9 +21,7 @@ func (c *check) computed(id string, h History) {
 	for _, e := range h.Events {
 		switch e.Type { //nolint:exhaustive // the rest has no values
 		case event.FlowStarted:
-			for name, value := range e.Init {
-				v.attributes[name] = value
-			}
+			maps.Copy(v.attributes, e.Init)
 		case event.AttributeSet:
 			v.set(e)
 		default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/sluiceflow/sluice/pkg/client"
@@ -150,5 +151,5 @@ func (l *Load) request(k kind, id string) client.StartRequest {
 // that the seed chooses.
 func (l *Load) turn(n int) Shape {
 	of := len(l.cfg.Shapes)
-	return l.cfg.Shapes[l.dice("round", fmt.Sprint(n/of)).Perm(of)[n%of]]
+	return l.cfg.Shapes[l.dice("round", strconv.Itoa(n/of)).Perm(of)[n%of]]
 }

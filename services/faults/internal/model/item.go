@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 	"time"
 
@@ -147,9 +148,7 @@ func (f *flow) gathered(d step.Definition) client.Values {
 		array := []ledger.Values{}
 		for _, it := range f.items[d.ID] {
 			object := ledger.Values{}
-			for own, value := range it.own {
-				object[own] = value
-			}
+			maps.Copy(object, it.own)
 			if value := it.outputs[name]; value != nil {
 				object[name] = value
 			}

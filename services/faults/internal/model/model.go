@@ -71,7 +71,7 @@ const (
 	PauseIgnored     Bug = "steps start while the flow is paused"
 	ResumeForgotten  Bug = "a resumption gets a 200 and changes nothing"
 	RetryForgotten   Bug = "a retry by hand gets a 200 and changes nothing"
-	TokenKept        Bug = "a retry by hand keeps the token"
+	TokenKept        Bug = "a retry by hand keeps the token" //nolint:gosec // no credential
 	BeatIgnored      Bug = "a worker that is heard is given up"
 	ProgressLost     Bug = "the next worker is not told how far the last one was"
 )
