@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluiceflow/sluice/pkg/step"
@@ -175,15 +173,8 @@ func (c *Console) following(stream string) func(behind uint64, err error) {
 
 // stored reports whether a commit is still in its stream.
 func (c *Console) stored(ctx context.Context, shard int, sequence uint64) (bool, error) {
-	stream, err := c.bus.JS.Stream(ctx, c.bus.Flows(shard))
-	if err != nil {
-		return false, fmt.Errorf("look for commit %s: %w", strconv.FormatUint(sequence, 10), err)
-	}
-	_, err = stream.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	m, err := c.bus.At(ctx, c.bus.Flows(shard), sequence)
+	return m != nil, err //nolint:wrapcheck // it says all
 }
 
 // healthOf is what is known of a step: a script compiled when it was registered;

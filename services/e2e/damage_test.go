@@ -38,7 +38,7 @@ func TestADamagedFileConcernsItsFlowsOnly(t *testing.T) {
 		"a bit is flipped after a crash": {
 			func(p *process) { p.Kill() }, func(t *testing.T, file string) {
 				t.Helper()
-				testkit.FlipBit(t, file, testkit.Size(t, file)/2)
+				testkit.FlipBit(t, file, testkit.Size(t, file)/2, 0)
 			},
 		},
 		"cut off while it was down": {
@@ -131,7 +131,7 @@ func TestADamagedEndIsSeen(t *testing.T) {
 	for _, p := range []*process{s.roles["engine"], s.roles["dispatcher"], s.nats} { // nothing is repaired before it is looked at
 		p.Kill()
 	}
-	testkit.FlipBit(t, file, begun+(testkit.Size(t, file)-begun)/10)
+	testkit.FlipBit(t, file, begun+(testkit.Size(t, file)-begun)/10, 0)
 	s.startNATS()
 	s.roles["gateway"].ready(s.addrs["gateway"])
 

@@ -147,7 +147,7 @@ func (p *partition) awaitCommands(ctx context.Context, j *job) error {
 	if t.armed == 0 || at < t.armed {
 		p.wakes.arm(j.flowID, t, at, now)
 	}
-	return p.e.ensureTimer(ctx, j.flowID, t, at)
+	return p.e.ensureTimer(ctx, j.flowID, j.entry.state.Revision, t, at)
 }
 
 // sweepOpen looks after a flow that is a child or has children: what a store that

@@ -141,9 +141,11 @@ func (e *Engine) giveUp(ctx context.Context, loaded *journal.Loaded, reason stri
 	if last == nil || last.Sequence != loaded.Sequence {
 		return nil // it is another flow by now: look again
 	}
-	revision, err := strconv.ParseUint(last.Header.Get(bus.HeaderRevision), 10, 64)
-	if err != nil {
-		revision = loaded.State.Revision
+	revision := revisionOf(last.Header)
+	if revision == 0 { // its headers are garbled, and each commit that was not trimmed is one message
+		if revision, err = e.bus.Count(ctx, e.flowsOf(id), e.bus.Space.Fence(partition, id)); err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
 	}
 	text := "the history of this flow is damaged: " + reason
 	c := &sluicev1.Commit{

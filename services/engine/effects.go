@@ -204,9 +204,9 @@ func (p *partition) startTimer(ctx context.Context, j *job) error {
 		return nil
 	}
 	if !t.known {
-		return p.e.ensureTimer(ctx, j.flowID, t, j.due)
+		return p.e.ensureTimer(ctx, j.flowID, j.entry.state.Revision, t, j.due)
 	}
-	future, err := p.e.scheduleTimer(j.flowID, j.due, t.sequence)
+	future, err := p.e.scheduleTimer(j.flowID, j.entry.state.Revision, j.due, t.sequence)
 	j.emit.timer, j.emit.timerAt = future, j.due
 	return err
 }
@@ -263,7 +263,7 @@ func (p *partition) awaitTimer(ctx context.Context, j *job) error {
 		return nil
 	case errors.Is(err, errConflict):
 		t.known = false
-		return p.e.ensureTimer(ctx, j.flowID, t, j.due)
+		return p.e.ensureTimer(ctx, j.flowID, j.entry.state.Revision, t, j.due)
 	}
 	return err
 }

@@ -29,7 +29,8 @@ type timer struct {
 	known    bool
 	at       int64 // Unix nanoseconds; 0 means that there is none
 	sequence uint64
-	armed    int64 // the deadline that the heap in memory holds
+	revision uint64 // of the flow when it was stored; known after readTimer alone
+	armed    int64  // the deadline that the heap in memory holds
 }
 
 // newEntry is a flow that has no commits, if the fence agrees.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,13 +50,13 @@ func (e *Engine) retire(ctx context.Context, msg jetstream.Msg) error {
 	if err != nil {
 		return fmt.Errorf("read an ending: %w", err)
 	}
-	revision, err := strconv.ParseUint(msg.Headers().Get(bus.HeaderRevision), 10, 64)
-	if err != nil {
-		return fmt.Errorf("read an ending of flow %s: %w", flowID, err)
-	}
-	return e.askToRetire(ctx, flowID, revision)
+	// One whose headers are garbled does not say which ending it is: whichever the
+	// flow has is asked for, and whoever loads the flow finds the damage.
+	return e.askToRetire(ctx, flowID, revisionOf(msg.Headers()))
 }
 
+// askToRetire asks to retire a flow if its ending is that of the revision; 0 means
+// any.
 func (e *Engine) askToRetire(ctx context.Context, flowID string, revision uint64) error {
 	cmd := &sluicev1.Command{FlowId: flowID, Kind: &sluicev1.Command_RetireFlow{
 		RetireFlow: &sluicev1.RetireFlow{EndingRevision: revision},

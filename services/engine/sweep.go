@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -10,11 +9,11 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sluiceflow/sluice/pkg/subject"
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
 	"github.com/sluiceflow/sluice/services/internal/bus"
+	"github.com/sluiceflow/sluice/services/internal/journal"
 )
 
 // sweepRate bounds how many flows a second a sweep looks at.
@@ -76,6 +75,10 @@ func (e *Engine) awaitSweep(ctx context.Context, wait time.Duration) bool {
 // sweep sends a wake to each flow of a shard that runs: whoever gets it stores
 // the flow's schedule if that is missing, and does what is overdue.
 func (e *Engine) sweep(ctx context.Context, shard int) error {
+	last, err := e.lastOf(ctx, e.bus.Flows(shard))
+	if err != nil {
+		return err
+	}
 	consumer, err := e.bus.JS.OrderedConsumer(ctx, e.bus.Flows(shard), jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{e.bus.Space.FlowEvents(subject.KindAdvanced)},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
@@ -87,32 +90,61 @@ func (e *Engine) sweep(ctx context.Context, shard int) error {
 	defer func() {
 		_ = e.bus.JS.DeleteConsumer(context.WithoutCancel(ctx), e.bus.Flows(shard), consumer.CachedInfo().Name)
 	}()
+	if consumer.CachedInfo().NumPending == 0 {
+		return nil
+	}
+	// Not by fetches: each but the first would begin anew, and with all commits
+	// where the flows' last ones are asked for.
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(sweepRate))
+	if err != nil {
+		return fmt.Errorf("list the running flows: %w", err)
+	}
+	defer messages.Stop()
+	return e.lookAtEach(ctx, messages, last)
+}
+
+// lastOf is the last sequence of a stream.
+func (e *Engine) lastOf(ctx context.Context, name string) (uint64, error) {
+	stream, err := e.bus.JS.Stream(ctx, name)
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", name, err)
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+const (
+	// listTimeout is how long the next flow may take to come.
+	listTimeout = 10 * time.Second
+	// maxUnread is how many flows in a row may not be readable: one that is
+	// damaged must not keep the sweep from the others.
+	maxUnread = 20
+)
+
+// lookAtEach looks at the flows of the commits that come, up to the sequence last.
+func (e *Engine) lookAtEach(ctx context.Context, messages jetstream.MessagesContext, last uint64) error {
 	limit := rate.NewLimiter(sweepRate, 1)
-	for {
-		batch, err := consumer.Fetch(sweepRate, jetstream.FetchMaxWait(time.Second))
+	for unread := 0; unread < maxUnread; {
+		next, cancel := context.WithTimeout(ctx, listTimeout)
+		msg, err := messages.Next(jetstream.NextContext(next))
+		cancel()
 		if err != nil {
 			return fmt.Errorf("list the running flows: %w", err)
 		}
-		seen, pending := 0, uint64(0)
-		for msg := range batch.Messages() {
-			seen++
-			if meta, err := msg.Metadata(); err == nil {
-				pending = meta.NumPending
-			}
-			if err := limit.Wait(ctx); err != nil {
-				return nil // ctx ended it
-			}
-			if err := e.look(ctx, msg.Subject(), limit); err != nil {
-				return err
-			}
+		if err := limit.Wait(ctx); err != nil {
+			return nil //nolint:nilerr // ctx ended it
 		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return fmt.Errorf("list the running flows: %w", err)
+		unread++
+		if err := e.look(ctx, msg.Subject(), limit); err == nil {
+			unread = 0
+		} else if ctx.Err() == nil {
+			e.log.WarnContext(ctx, "a flow could not be looked at", slog.String("commit", msg.Subject()), slog.Any("error", err))
 		}
-		if seen == 0 || pending == 0 {
-			return nil
+		meta, err := msg.Metadata()
+		if err != nil || meta.NumPending == 0 || meta.Sequence.Stream >= last {
+			return err //nolint:wrapcheck // it has none
 		}
 	}
+	return fmt.Errorf("%d flows in a row could not be looked at", maxUnread)
 }
 
 // look wakes the flow of a commit unless nothing of it can act any more or it has
@@ -126,31 +158,34 @@ func (e *Engine) look(ctx context.Context, commitSubject string, limit *rate.Lim
 	if err != nil || last == nil {
 		return err //nolint:wrapcheck // it says all
 	}
-	if deactivates(last.Data) {
-		return nil
+	c, err := journal.Parse(last.Data, last.Header)
+	if err == nil {
+		if asleep, err := e.asleep(ctx, flowID, last, c, limit); err != nil || asleep {
+			return err
+		}
+	}
+	// Of a damaged commit nothing is known: whoever is woken ends its flow.
+	e.metrics.timers.WithLabelValues("missed").Inc()
+	return e.bus.PublishCommand(ctx, subject.SourceEngine, wakeCommand(flowID, e.clock.now(), true), nil) //nolint:wrapcheck // it says all
+}
+
+// asleep reports whether a flow with that last commit needs no wake: nothing of it
+// can act any more, or it has its schedule. A schedule of a later revision is one
+// of commits that the store lost: what the flow waits for now may be due before.
+func (e *Engine) asleep(ctx context.Context, flowID string, last *bus.Stored, c *sluicev1.Commit, limit *rate.Limiter) (bool, error) {
+	if slices.ContainsFunc(c.GetEvents(), func(e *sluicev1.Event) bool {
+		return e.GetFlowDeactivated() != nil || e.GetFlowRetired() != nil
+	}) {
+		return true, nil
 	}
 	if last.Header.Get(bus.HeaderOpen) != "" {
 		if err := e.sweepOpen(ctx, flowID, limit); err != nil {
-			return err
+			return false, err
 		}
 	}
 	var t timer
 	if err := e.readTimer(ctx, flowID, &t); err != nil {
-		return err
+		return false, err
 	}
-	now := e.clock.now()
-	if t.at > now {
-		return nil
-	}
-	e.metrics.timers.WithLabelValues("missed").Inc()
-	return e.bus.PublishCommand(ctx, subject.SourceEngine, wakeCommand(flowID, now, true), nil) //nolint:wrapcheck // it says all
-}
-
-// deactivates reports whether a flow's last commit says that nothing of it can act
-// any more. What is no commit is not woken either.
-func deactivates(data []byte) bool {
-	var c sluicev1.Commit
-	return proto.Unmarshal(data, &c) != nil || slices.ContainsFunc(c.GetEvents(), func(e *sluicev1.Event) bool {
-		return e.GetFlowDeactivated() != nil || e.GetFlowRetired() != nil
-	})
+	return t.at > e.clock.now() && t.revision <= c.GetRevision(), nil
 }

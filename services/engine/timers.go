@@ -38,8 +38,9 @@ type timerPurge struct {
 	sequence uint64
 }
 
-// scheduleTimer publishes the flow's schedule and does not wait.
-func (e *Engine) scheduleTimer(flowID string, at int64, expected uint64) (jetstream.PubAckFuture, error) {
+// scheduleTimer publishes the schedule that a flow in that revision needs, behind
+// the one with the expected sequence, and does not wait.
+func (e *Engine) scheduleTimer(flowID string, revision uint64, at int64, expected uint64) (jetstream.PubAckFuture, error) {
 	partition := e.bus.Partition(flowID)
 	data, err := proto.Marshal(wakeCommand(flowID, at, true))
 	if err != nil {
@@ -51,6 +52,7 @@ func (e *Engine) scheduleTimer(flowID string, at int64, expected uint64) (jetstr
 		Header: nats.Header{
 			headerSchedule:                      {"@at " + time.Unix(0, at).UTC().Format(time.RFC3339Nano)},
 			headerScheduleTarget:                {e.bus.Space.Wake(partition, flowID)},
+			bus.HeaderRevision:                  {strconv.FormatUint(revision, 10)},
 			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(expected, 10)},
 		},
 	})
@@ -79,11 +81,12 @@ func (e *Engine) readTimer(ctx context.Context, flowID string, t *timer) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says all
 	}
-	t.known, t.at, t.sequence = true, 0, 0
+	t.known, t.at, t.sequence, t.revision = true, 0, 0, 0
 	if last == nil {
 		return nil
 	}
 	t.sequence = last.Sequence
+	t.revision = revisionOf(last.Header)
 	text, _ := strings.CutPrefix(last.Header.Get(headerSchedule), "@at ")
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -95,9 +98,18 @@ func (e *Engine) readTimer(ctx context.Context, flowID string, t *timer) error {
 	return nil
 }
 
+// revisionOf is the revision of its flow that a message names, 0 for none.
+func revisionOf(h nats.Header) uint64 {
+	revision, err := strconv.ParseUint(h.Get(bus.HeaderRevision), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return revision
+}
+
 // ensureTimer stores the flow's schedule where what is stored is later than due.
 // It returns an error of kind [fault.Unavailable] when it could not.
-func (e *Engine) ensureTimer(ctx context.Context, flowID string, t *timer, due int64) error {
+func (e *Engine) ensureTimer(ctx context.Context, flowID string, revision uint64, t *timer, due int64) error {
 	for range 5 {
 		if !t.needsTimer(due) {
 			return nil
@@ -108,7 +120,7 @@ func (e *Engine) ensureTimer(ctx context.Context, flowID string, t *timer, due i
 			}
 			continue
 		}
-		future, err := e.scheduleTimer(flowID, due, t.sequence)
+		future, err := e.scheduleTimer(flowID, revision, due, t.sequence)
 		if err != nil {
 			return err
 		}

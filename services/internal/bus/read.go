@@ -18,8 +18,10 @@ type Stored struct {
 	Subject  string
 	Sequence uint64
 	Time     time.Time
-	Header   nats.Header
-	Data     []byte
+	// Header is nil for a message without headers, and for one whose headers
+	// cannot be read: consumers get that so too.
+	Header nats.Header
+	Data   []byte
 }
 
 type msgGetRequest struct {
@@ -57,7 +59,7 @@ func (b *Bus) Last(ctx context.Context, stream, filter string) (*Stored, error) 
 	}
 	// The server says the same of a message that is not there and of one whose
 	// file is damaged.
-	n, err := b.count(ctx, stream, filter)
+	n, err := b.Count(ctx, stream, filter)
 	if err != nil || n == 0 {
 		return nil, err
 	}
@@ -67,12 +69,12 @@ func (b *Bus) Last(ctx context.Context, stream, filter string) (*Stored, error) 
 	return last, err
 }
 
-// count is how many messages of a subject a stream has, whether or not they can
-// be read.
-func (b *Bus) count(ctx context.Context, stream, filter string) (uint64, error) {
+// Count is how many messages of a subject a stream has, whether or not they can
+// be read. An error is of kind [fault.Unavailable].
+func (b *Bus) Count(ctx context.Context, stream, filter string) (uint64, error) {
 	request, err := json.Marshal(map[string]string{"subjects_filter": filter})
 	if err != nil {
-		return 0, fault.New(fault.Internal, "bus.count", err)
+		return 0, fault.New(fault.Internal, "bus.Count", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -92,7 +94,7 @@ func (b *Bus) count(ctx context.Context, stream, filter string) (uint64, error) 
 		err = errors.New(response.Error.Description)
 	}
 	if err != nil {
-		return 0, unavailable("bus.count", fmt.Errorf("count in %s: %w", stream, err))
+		return 0, unavailable("bus.Count", fmt.Errorf("count in %s: %w", stream, err))
 	}
 	var n uint64
 	for _, of := range response.State.Subjects {
@@ -106,6 +108,12 @@ func (b *Bus) count(ctx context.Context, stream, filter string) (uint64, error) 
 // [fault.Unavailable].
 func (b *Bus) Next(ctx context.Context, stream, filter string, from uint64) (*Stored, error) {
 	return b.get(ctx, stream, msgGetRequest{NextFor: filter, Sequence: from})
+}
+
+// At returns the message with a sequence, or nil where there is none that can be
+// read. An error is of kind [fault.Unavailable].
+func (b *Bus) At(ctx context.Context, stream string, sequence uint64) (*Stored, error) {
+	return b.get(ctx, stream, msgGetRequest{Sequence: sequence})
 }
 
 func (b *Bus) get(ctx context.Context, stream string, asked msgGetRequest) (*Stored, error) {
@@ -140,10 +148,11 @@ func (b *Bus) get(ctx context.Context, stream string, asked msgGetRequest) (*Sto
 	if err != nil {
 		return nil, fault.New(fault.Internal, "bus.get", err)
 	}
-	if len(header) > 0 {
-		if stored.Header, err = nats.DecodeHeadersMsg(header); err != nil {
-			return nil, fault.New(fault.Internal, "bus.get", err)
-		}
+	if len(header) == 0 {
+		return stored, nil
+	}
+	if stored.Header, err = nats.DecodeHeadersMsg(header); err != nil {
+		stored.Header = nil
 	}
 	return stored, nil
 }

@@ -258,3 +258,29 @@ func TestRedriveIntoAFullStream(t *testing.T) {
 		t.Errorf("its letter: %v", err)
 	}
 }
+
+// A letter with garbled headers is shown as what it is, among the others.
+func TestAGarbledLetterIsListed(t *testing.T) {
+	t.Parallel()
+	server := testkit.NewNATS(t)
+	b := testkit.ConnectBus(t, server.URL())
+	put(t, b, letter(b, 1), letter(b, 2), letter(b, 3))
+	server.Stop()
+	r := testkit.RecordOf(t, server.Store(), b.Dead(), 2)
+	testkit.FlipBit(t, r.File, r.HeaderLength, 0)
+	server.Start()
+	testkit.Eventually(t, time.Minute, func() error {
+		_, err := dead.Open(b).Count(t.Context())
+		return err
+	})
+	page, _, err := dead.Open(b).List(t.Context(), "", 0, 10)
+	if err != nil || len(page) != 3 || page[0].Unreadable || !page[1].Unreadable || page[2].Unreadable {
+		t.Errorf("letters %v (%v)", page, err)
+	}
+	if l, err := dead.Open(b).Get(t.Context(), 2); err != nil || !l.Unreadable {
+		t.Errorf("letter %v (%v)", l, err)
+	}
+	if _, err := dead.Open(b).Get(t.Context(), 9); fault.KindOf(err) != fault.NotFound {
+		t.Errorf("of no letter: %v", err)
+	}
+}

@@ -2,14 +2,11 @@ package dead
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 	"google.golang.org/protobuf/proto"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -46,7 +43,7 @@ type Stored struct {
 }
 
 // read makes a stored letter of whatever a message of DEAD is.
-func (l Letters) read(msg *jetstream.RawStreamMsg) Stored {
+func (l Letters) read(msg *bus.Stored) Stored {
 	letter := &sluicev1.DeadLetter{}
 	s := Stored{DeadLetter: letter, ID: msg.Sequence}
 	if err := proto.Unmarshal(msg.Data, letter); err != nil {
@@ -65,16 +62,12 @@ func (l Letters) read(msg *jetstream.RawStreamMsg) Stored {
 // Get returns one letter. It returns an error of kind [fault.NotFound] where
 // there is none with that id.
 func (l Letters) Get(ctx context.Context, id uint64) (Stored, error) {
-	stream, err := l.bus.JS.Stream(ctx, l.bus.Dead())
-	if err != nil {
-		return Stored{}, fault.New(fault.Unavailable, "dead.Get", err)
-	}
-	msg, err := stream.GetMsg(ctx, id)
+	msg, err := l.bus.At(ctx, l.bus.Dead(), id)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return Stored{}, unknown(id)
 	case err != nil:
-		return Stored{}, fault.New(fault.Unavailable, "dead.Get", err)
+		return Stored{}, err //nolint:wrapcheck // it says all
+	case msg == nil:
+		return Stored{}, unknown(id)
 	}
 	return l.read(msg), nil
 }
@@ -149,28 +142,21 @@ func (l Letters) List(ctx context.Context, what string, before uint64, limit int
 func (l Letters) between(ctx context.Context, what string, from, last uint64) ([]Stored, error) {
 	var list []Stored
 	for from <= last {
-		messages, err := jetstreamext.GetBatch(ctx, l.bus.JS, l.bus.Dead(), int(min(batch, last-from+1)),
-			jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(l.bus.Space.DeadLetters(what)))
-		if err != nil {
-			return nil, fault.New(fault.Unavailable, "dead.List", err)
+		messages, err := l.bus.Page(ctx, bus.Page{
+			Stream: l.bus.Dead(), Filter: l.bus.Space.DeadLetters(what), From: from, Messages: int(min(batch, last-from+1)),
+		})
+		if err != nil || len(messages) == 0 {
+			return list, err //nolint:wrapcheck // it says all
 		}
-		next := last + 1
-		for msg, err := range messages {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				return list, nil
-			}
-			if err != nil {
-				return nil, fault.New(fault.Unavailable, "dead.List", err)
-			}
-			next = msg.Sequence + 1
+		for _, msg := range messages {
 			if msg.Sequence > last {
-				continue
+				return list, nil
 			}
 			s := l.read(msg)
 			s.Data = nil
 			list = append(list, s)
+			from = msg.Sequence + 1
 		}
-		from = next
 	}
 	return list, nil
 }

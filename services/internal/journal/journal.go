@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 	"google.golang.org/protobuf/proto"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
@@ -216,20 +214,13 @@ func (j *Journal) read(ctx context.Context, flowID string, from, last uint64) ([
 func (j *Journal) readPage(ctx context.Context, stream, fence string, from uint64) ([]Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, j.bus.JS, stream, page,
-		jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchSubject(fence))
+	messages, err := j.bus.Page(ctx, bus.Page{Stream: stream, Filter: fence, From: from, Messages: page})
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "journal.read", fmt.Errorf("read %s: %w", stream, err))
+		return nil, err //nolint:wrapcheck // it says all
 	}
 	var commits []Stored
-	for msg, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
-		}
-		if err != nil {
-			return nil, fault.New(fault.Unavailable, "journal.read", fmt.Errorf("read %s: %w", stream, err))
-		}
-		stored, err := parseRaw(msg)
+	for _, msg := range messages {
+		stored, err := parseStored(msg)
 		if err != nil {
 			return nil, err
 		}
@@ -238,7 +229,7 @@ func (j *Journal) readPage(ctx context.Context, stream, fence string, from uint6
 	return commits, nil
 }
 
-func parseRaw(msg *jetstream.RawStreamMsg) (Stored, error) {
+func parseStored(msg *bus.Stored) (Stored, error) {
 	commit, err := Parse(msg.Data, msg.Header)
 	if err != nil {
 		return Stored{}, fmt.Errorf("sequence %d: %w", msg.Sequence, err)

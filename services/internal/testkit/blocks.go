@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,8 +39,9 @@ func Size(tb testing.TB, file string) int64 {
 	return info.Size()
 }
 
-// FlipBit changes one bit of a file, as a bad disk would.
-func FlipBit(tb testing.TB, file string, offset int64) {
+// FlipBit changes one bit, from 0, of the byte of a file that stands at offset,
+// as a bad disk would.
+func FlipBit(tb testing.TB, file string, offset int64, bit int) {
 	tb.Helper()
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
@@ -50,8 +52,62 @@ func FlipBit(tb testing.TB, file string, offset int64) {
 	if _, err := f.ReadAt(b[:], offset); err != nil {
 		tb.Fatal(err)
 	}
-	b[0] ^= 1
+	b[0] ^= 1 << bit
 	if _, err := f.WriteAt(b[:], offset); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// Record is where a message stands in a file of a NATS server's store, by the
+// offsets of its parts.
+type Record struct {
+	File string
+	// Head is the record's length, the sequence, the time and the subject's
+	// length: 22 bytes.
+	Head    int64
+	Subject int64
+	// HeaderLength is 4 bytes that no checksum covers. Without headers it is
+	// where Data is, and so is Headers.
+	HeaderLength int64
+	Headers      int64
+	Data         int64
+	Sum          int64 // 8 bytes
+	End          int64
+}
+
+// Sizes within a record.
+const (
+	recordHead    = 22
+	recordSum     = 8
+	headersBit    = 1 << 31
+	headerLengths = 4
+)
+
+// RecordOf finds the message with a sequence in the store of a NATS server that
+// does not run.
+func RecordOf(tb testing.TB, store, stream string, sequence uint64) Record {
+	tb.Helper()
+	for _, file := range Blocks(tb, store, stream) {
+		bytes, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for at := 0; at+recordHead <= len(bytes); {
+			length := binary.LittleEndian.Uint32(bytes[at:])
+			r := Record{File: file, Head: int64(at), Subject: int64(at + recordHead)}
+			r.HeaderLength = r.Subject + int64(binary.LittleEndian.Uint16(bytes[at+20:]))
+			r.Headers, r.Data = r.HeaderLength, r.HeaderLength
+			if length&headersBit != 0 {
+				r.Headers += headerLengths
+				r.Data = r.Headers + int64(binary.LittleEndian.Uint32(bytes[r.HeaderLength:]))
+			}
+			at += int(length &^ headersBit)
+			r.End, r.Sum = int64(at), int64(at-recordSum)
+			if binary.LittleEndian.Uint64(bytes[r.Head+4:]) == sequence {
+				return r
+			}
+		}
+	}
+	tb.Fatalf("sequence %d is not in the files of %s", sequence, stream)
+	return Record{}
 }

@@ -77,7 +77,7 @@ func (w *walk) lookAtFlows(ctx context.Context) error {
 			return err
 		}
 		if read := w.summary.Commits - before; uint64(read) < state.Msgs { //nolint:gosec // not negative
-			if err := s.lookForUnreadable(ctx); err != nil {
+			if err := s.lookForUnreadable(ctx, &reader{bus: s.Bus, stream: s.stream, filter: anything}); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,45 +21,59 @@ const suspectsKept = 1000
 
 // suspect is a message that seems wrong, and how to look again.
 type suspect struct {
-	stream, filter string
-	sequence       uint64
-	look           func(ctx context.Context) (*check.Finding, error)
+	stream   string
+	sequence uint64
+	look     func(ctx context.Context) (*check.Finding, error)
 }
 
-// messages reads a work queue in order and looks at each message; what a look
-// finds is looked at again, once whoever works on it had the time.
+// messages reads a work queue in order and looks at each message, whatever its
+// subject; what a look finds is looked at again, once whoever works on it had the
+// time.
 func (w *walk) messages(
-	ctx context.Context, stream, filter string, count *int, look func(ctx context.Context, m *bus.Stored) (*check.Finding, error),
+	ctx context.Context, stream string, count *int, look func(ctx context.Context, m *bus.Stored) (*check.Finding, error),
 ) error {
 	state, err := w.state(ctx, stream)
 	if err != nil {
 		return err
 	}
-	for from := uint64(1); from <= state.Last; {
-		m, err := w.Bus.Next(ctx, stream, filter, from)
-		if err != nil || m == nil || m.Sequence > state.Last {
-			return err //nolint:wrapcheck // it says all
-		}
-		from = m.Sequence + 1
-		*count++
-		found, err := look(ctx, m)
+	r := &reader{bus: w.Bus, stream: stream, filter: anything, from: 1, last: state.Last, singly: true}
+	read := uint64(0)
+	for {
+		page, err := r.next(ctx)
 		if err != nil {
 			return err
 		}
-		if found == nil {
-			continue
+		if len(page) == 0 {
+			break
 		}
-		w.progress(Progress{Stream: stream, Pass: 1, Passes: 1, Sequence: m.Sequence, Last: state.Last})
-		w.suspects = append(w.suspects, suspect{stream, m.Subject, m.Sequence, func(ctx context.Context) (*check.Finding, error) {
-			return look(ctx, m)
-		}})
-		if len(w.suspects) >= suspectsKept {
-			if err := w.lookAgain(ctx); err != nil {
+		for _, m := range page {
+			read++
+			*count++
+			if err := w.lookAt(ctx, suspect{stream, m.Sequence, func(ctx context.Context) (*check.Finding, error) {
+				return look(ctx, m)
+			}}, state.Last); err != nil {
 				return err
 			}
 		}
 	}
+	if read < state.Messages {
+		return w.lookForUnreadable(ctx, &reader{bus: w.Bus, stream: stream, filter: anything, singly: true})
+	}
 	return nil
+}
+
+// lookAt looks at a message of a stream that ends with the sequence last.
+func (w *walk) lookAt(ctx context.Context, s suspect, last uint64) error {
+	found, err := s.look(ctx)
+	if err != nil || found == nil {
+		return err
+	}
+	w.progress(Progress{Stream: s.stream, Pass: 1, Passes: 1, Sequence: s.sequence, Last: last})
+	w.suspects = append(w.suspects, s)
+	if len(w.suspects) < suspectsKept {
+		return nil
+	}
+	return w.lookAgain(ctx)
 }
 
 // lookAgain reports the suspects that are still there and still wrong.
@@ -70,7 +85,7 @@ func (w *walk) lookAgain(ctx context.Context) error {
 		return err
 	}
 	for _, s := range w.suspects {
-		m, err := w.Bus.Next(ctx, s.stream, s.filter, s.sequence)
+		m, err := w.Bus.Next(ctx, s.stream, anything, s.sequence)
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
@@ -107,12 +122,10 @@ func (w *walk) flow(ctx context.Context, flowID string) (*flow.State, error) {
 func (w *walk) lookAtInvocations(ctx context.Context) error {
 	for k := range w.Bus.Config.Shards {
 		stream := w.Bus.Invocations(k)
-		for _, filter := range []string{w.Bus.Space.InvocationsHTTP(-1), w.Bus.Space.InvocationsScript(-1)} {
-			err := w.messages(ctx, stream, filter, &w.summary.Invocations,
-				func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.invocation(ctx, stream, m) })
-			if err != nil {
-				return err
-			}
+		err := w.messages(ctx, stream, &w.summary.Invocations,
+			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.invocation(ctx, stream, m) })
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -165,13 +178,10 @@ func attempts(s *flow.State, work *sluicev1.WorkRef) uint32 {
 func (w *walk) lookAtTimers(ctx context.Context) error {
 	for k := range w.Bus.Config.Shards {
 		stream := w.Bus.Timers(k)
-		for _, filter := range []string{w.Bus.Space.Timers(-1), w.Bus.Space.Wakes(-1)} {
-			err := w.messages(ctx, stream, filter, &w.summary.Timers, func(ctx context.Context, m *bus.Stored) (*check.Finding, error) {
-				return w.timer(ctx, stream, m)
-			})
-			if err != nil {
-				return err
-			}
+		err := w.messages(ctx, stream, &w.summary.Timers,
+			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.timer(ctx, stream, m) })
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -180,23 +190,48 @@ func (w *walk) lookAtTimers(ctx context.Context) error {
 // timer looks for the flow that a schedule, or what it became, is to wake.
 func (w *walk) timer(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
 	flowID, err := w.Bus.Space.ParseTimed(m.Subject)
-	f := &check.Finding{Kind: check.Orphan, Stream: stream, Sequence: m.Sequence, FlowID: flowID}
+	f := &check.Finding{Kind: check.Misplaced, Stream: stream, Sequence: m.Sequence, FlowID: flowID}
+	if err == nil {
+		err = commandOf(m, flowID)
+	}
 	if err != nil {
-		f.Kind, f.Detail = check.Misplaced, err.Error()
+		f.Detail = err.Error()
 		return f, nil //nolint:nilerr // it is the finding
 	}
 	s, err := w.flow(ctx, flowID)
-	if err != nil || s == nil || s.Exists() {
+	if err != nil || s == nil {
 		return nil, err
 	}
-	f.Detail = "a timer of a flow that does not exist"
+	said, _ := strconv.ParseUint(m.Header.Get(bus.HeaderRevision), 10, 64) // 0 for one without
+	switch {
+	case !s.Exists():
+		f.Kind, f.Detail = check.Orphan, "a timer of a flow that does not exist"
+	case said > s.Revision && !s.Final():
+		f.Kind = check.LostTail
+		f.Detail = fmt.Sprintf("a timer of revision %d, and the flow's history ends with revision %d", said, s.Revision)
+	default:
+		return nil, nil //nolint:nilnil // no finding is no failure
+	}
 	return f, nil
+}
+
+// commandOf returns an error unless a message is a command for the flow that its
+// subject names.
+func commandOf(m *bus.Stored, flowID string) error {
+	cmd := &sluicev1.Command{}
+	if err := proto.Unmarshal(m.Data, cmd); err != nil {
+		return fmt.Errorf("what stands there is no command: %w", err)
+	}
+	if cmd.GetFlowId() != flowID {
+		return fmt.Errorf("a command for flow %q on the subject of %q", cmd.GetFlowId(), flowID)
+	}
+	return nil
 }
 
 func (w *walk) lookAtCommands(ctx context.Context) error {
 	for k := range w.Bus.Config.Shards {
 		stream := w.Bus.Commands(k)
-		err := w.messages(ctx, stream, w.Bus.Space.Commands(-1), &w.summary.Commands,
+		err := w.messages(ctx, stream, &w.summary.Commands,
 			func(ctx context.Context, m *bus.Stored) (*check.Finding, error) { return w.command(ctx, stream, m) })
 		if err != nil {
 			return err
@@ -209,6 +244,9 @@ func (w *walk) lookAtCommands(ctx context.Context) error {
 // has none yet.
 func (w *walk) command(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
 	src, partition, flowID, err := w.Bus.Space.ParseCommand(m.Subject)
+	if err == nil {
+		err = commandOf(m, flowID)
+	}
 	if err != nil {
 		f := &check.Finding{Kind: check.Misplaced, Stream: stream, Sequence: m.Sequence, Detail: err.Error()}
 		return f, nil //nolint:nilerr // it is the finding

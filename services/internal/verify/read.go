@@ -2,15 +2,9 @@ package verify
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
-
 	"github.com/sluiceflow/sluice/services/internal/bus"
-	"github.com/sluiceflow/sluice/services/internal/fault"
 )
 
 const (
@@ -19,14 +13,18 @@ const (
 	pageTimeout  = 30 * time.Second
 )
 
-// reader reads the messages of a FLOWS stream in order, a page at a time. The
-// server passes over those of its own that it cannot read.
+// anything is the filter that all subjects match.
+const anything = ">"
+
+// reader reads the messages of a stream in order, a page at a time. The server
+// passes over those of its own that it cannot read.
 type reader struct {
 	bus    *bus.Bus
 	stream string
 	filter string
 	from   uint64 // the next sequence
 	last   uint64 // the last one that is read
+	singly bool   // a message a page: the stream's leader alone answers
 }
 
 // next returns the next page; nil at the end.
@@ -44,30 +42,21 @@ func (r *reader) next(ctx context.Context) ([]*bus.Stored, error) {
 func (r *reader) page(ctx context.Context) ([]*bus.Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	failed := func(err error) error {
-		return fault.New(fault.Unavailable, "verify.read", fmt.Errorf("read %s from sequence %d: %w", r.stream, r.from, err))
+	if r.singly {
+		m, err := r.bus.Next(ctx, r.stream, r.filter, r.from)
+		if err != nil || m == nil || m.Sequence > r.last {
+			return nil, err //nolint:wrapcheck // it says all
+		}
+		return []*bus.Stored{m}, nil
 	}
-	messages, err := jetstreamext.GetBatch(ctx, r.bus.JS, r.stream, pageMessages, jetstreamext.GetBatchSeq(r.from),
-		jetstreamext.GetBatchSubject(r.filter), jetstreamext.GetBatchMaxBytes(pageBytes))
+	messages, err := r.bus.Page(ctx, bus.Page{Stream: r.stream, Filter: r.filter, From: r.from, Messages: pageMessages, Bytes: pageBytes})
 	if err != nil {
-		return nil, failed(err)
+		return nil, err //nolint:wrapcheck // it says all
 	}
-	var page []*bus.Stored
-	for msg, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
+	for i, m := range messages {
+		if m.Sequence > r.last {
+			return messages[:i], nil
 		}
-		if err != nil {
-			return nil, failed(err)
-		}
-		if msg.Sequence > r.last {
-			break
-		}
-		page = append(page, stored(msg))
 	}
-	return page, nil
-}
-
-func stored(m *jetstream.RawStreamMsg) *bus.Stored {
-	return &bus.Stored{Subject: m.Subject, Sequence: m.Sequence, Time: m.Time, Header: m.Header, Data: m.Data}
+	return messages, nil
 }

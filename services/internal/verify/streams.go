@@ -78,8 +78,9 @@ func (w *walk) lostBlocks(name string, state streamState) error {
 // streamState is what a server says of a stream. The client's own type leaves
 // out what was lost.
 type streamState struct {
-	Last uint64 `json:"last_seq"`
-	Lost *struct {
+	Messages uint64 `json:"messages"`
+	Last     uint64 `json:"last_seq"`
+	Lost     *struct {
 		Messages []uint64 `json:"msgs"`
 		Bytes    uint64   `json:"bytes"`
 	} `json:"lost"`

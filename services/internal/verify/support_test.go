@@ -39,6 +39,16 @@ func newStore(t *testing.T) *store {
 	return &store{t: t, bus: testkit.ConnectBus(t, server.URL()), server: server}
 }
 
+// start starts its server again, and waits until that answers.
+func (s *store) start() {
+	s.t.Helper()
+	s.server.Start()
+	testkit.Eventually(s.t, time.Minute, func() error {
+		_, err := s.bus.JS.Stream(s.t.Context(), s.bus.Dead())
+		return err
+	})
+}
+
 func (s *store) publish(msg *nats.Msg) {
 	s.t.Helper()
 	if err := s.bus.Publish(s.t.Context(), msg); err != nil {
@@ -53,6 +63,21 @@ func (s *store) message(subj string, m proto.Message) {
 		s.t.Fatal(err)
 	}
 	s.publish(&nats.Msg{Subject: subj, Data: data})
+}
+
+// timer stores a schedule that a flow in that revision asked for.
+func (s *store) timer(flowID string, cmd *sluicev1.Command, revision uint64) {
+	s.t.Helper()
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p := s.partition(flowID)
+	s.publish(&nats.Msg{Subject: s.bus.Space.Timer(p, flowID), Data: data, Header: nats.Header{
+		"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
+		"Nats-Schedule-Target": {s.bus.Space.Wake(p, flowID)},
+		bus.HeaderRevision:     {strconv.FormatUint(revision, 10)},
+	}})
 }
 
 func (s *store) partition(flowID string) int { return s.bus.Partition(flowID) }

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -18,13 +17,13 @@ const unreadableKept = 1000
 // lookForUnreadable looks through a stream of which fewer messages came than
 // there are. Either some were purged meanwhile, or the server cannot read them:
 // it then leaves them out without a word.
-func (s *shard) lookForUnreadable(ctx context.Context) error {
-	stream, deleted, err := s.deleted(ctx)
+func (w *walk) lookForUnreadable(ctx context.Context, r *reader) error {
+	stream, deleted, err := w.deleted(ctx, r.stream)
 	if err != nil {
 		return err
 	}
 	state := stream.CachedInfo().State
-	r := &reader{bus: s.Bus, stream: s.stream, filter: s.Bus.Space.FlowEvents(""), from: state.FirstSeq, last: state.LastSeq}
+	r.from, r.last = max(state.FirstSeq, 1), state.LastSeq
 	var missing []uint64
 	next := state.FirstSeq
 	without := func(to uint64) {
@@ -48,16 +47,16 @@ func (s *shard) lookForUnreadable(ctx context.Context) error {
 		}
 	}
 	without(state.LastSeq + 1)
-	return s.unreadable(ctx, missing)
+	return w.unreadable(ctx, r.stream, missing)
 }
 
 // unreadable reports those of the messages that are still there and still cannot
 // be read.
-func (s *shard) unreadable(ctx context.Context, missing []uint64) error {
+func (w *walk) unreadable(ctx context.Context, name string, missing []uint64) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	stream, deleted, err := s.deleted(ctx)
+	stream, deleted, err := w.deleted(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -66,14 +65,14 @@ func (s *shard) unreadable(ctx context.Context, missing []uint64) error {
 		if gone || sequence < stream.CachedInfo().State.FirstSeq {
 			continue
 		}
-		switch _, err := stream.GetMsg(ctx, sequence); {
-		case err == nil:
+		switch m, err := w.Bus.At(ctx, name, sequence); {
+		case err != nil:
+			return err //nolint:wrapcheck // it says all
+		case m != nil:
 			continue
-		case !errors.Is(err, jetstream.ErrMsgNotFound):
-			return fault.New(fault.Unavailable, "verify.unreadable", fmt.Errorf("read sequence %d of %s: %w", sequence, s.stream, err))
 		}
-		err = s.report(check.Finding{
-			Kind: check.Unreadable, Stream: s.stream, Sequence: sequence, Detail: "the server cannot read this message of its own",
+		err := w.report(check.Finding{
+			Kind: check.Unreadable, Stream: name, Sequence: sequence, Detail: "the server cannot read this message of its own",
 		})
 		if err != nil {
 			return err
@@ -84,13 +83,13 @@ func (s *shard) unreadable(ctx context.Context, missing []uint64) error {
 
 // deleted returns the stream as it is now, with the sequences of what was purged,
 // sorted.
-func (s *shard) deleted(ctx context.Context) (jetstream.Stream, []uint64, error) {
-	stream, err := s.Bus.JS.Stream(ctx, s.stream)
+func (w *walk) deleted(ctx context.Context, name string) (jetstream.Stream, []uint64, error) {
+	stream, err := w.Bus.JS.Stream(ctx, name)
 	if err == nil {
 		_, err = stream.Info(ctx, jetstream.WithDeletedDetails(true))
 	}
 	if err != nil {
-		return nil, nil, fault.New(fault.Unavailable, "verify.deleted", fmt.Errorf("look at %s: %w", s.stream, err))
+		return nil, nil, fault.New(fault.Unavailable, "verify.deleted", fmt.Errorf("look at %s: %w", name, err))
 	}
 	deleted := slices.Clone(stream.CachedInfo().State.Deleted)
 	slices.Sort(deleted)

@@ -177,13 +177,16 @@ func TestWhatDoesNotFitToItsFlow(t *testing.T) {
 		},
 		"a timer of no flow": {
 			func(s *store) {
-				p := s.partition("nobody")
-				s.publish(&nats.Msg{Subject: s.bus.Space.Timer(p, "nobody"), Header: nats.Header{
-					"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
-					"Nats-Schedule-Target": {s.bus.Space.Wake(p, "nobody")},
-				}})
+				s.timer("nobody", wake("nobody"), 1)
 			},
 			check.Orphan, "TIMERS_0",
+		},
+		"a timer":                            {func(s *store) { s.timer("f", wake("f"), 3) }, "", ""},
+		"a timer of a revision that is lost": {func(s *store) { s.timer("f", wake("f"), 4) }, check.LostTail, "TIMERS_0"},
+		"a timer that cannot be read":        {func(s *store) { s.timer("f", wake("g"), 1) }, check.Misplaced, "TIMERS_0"},
+		"a command that cannot be read": {
+			func(s *store) { s.message(s.bus.Space.Command(subject.SourceAPI, s.partition("f"), "f"), wake("g")) },
+			check.Misplaced, "COMMANDS_0",
 		},
 		"a command": {func(s *store) { s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), wake("f")) }, "", ""},
 		"a command to no flow": {
@@ -289,7 +292,7 @@ func TestUnreadableMessages(t *testing.T) {
 	ends := int64(stream.CachedInfo().State.Bytes)
 	testkit.Eventually(t, time.Minute, func() bool { return testkit.Size(t, file) == ends })
 	s.history("after").decide(4).write(all)
-	testkit.FlipBit(t, file, ends-10)
+	testkit.FlipBit(t, file, ends-10, 0)
 	fence := s.bus.Space.Fence(s.partition(f.id), f.id)
 	testkit.Eventually(t, 2*time.Minute, func() bool {
 		time.Sleep(12 * time.Second) // the server forgets what nobody asked for in 10 s, and only then reads the file
@@ -300,6 +303,83 @@ func TestUnreadableMessages(t *testing.T) {
 	if len(found) != 1 || found[0].Kind != check.Unreadable || found[0].Sequence == 0 || summary.Flows != 3 {
 		t.Errorf("found %v in %d flows", found, summary.Flows)
 	}
+}
+
+// A bit that is flipped while the server is away is named with its message, also
+// in the 4 bytes that no checksum of the server covers: the length of the headers.
+// What stands behind is read.
+func TestFlippedBits(t *testing.T) {
+	t.Parallel()
+	const stream, damaged = "FLOWS_0", 7
+	s := newStore(t)
+	s.history("before").decide(4).write(all) // 5 commits
+	s.history("f").decide(6).write(all)
+	s.history("after").decide(4).write(all)
+	s.server.Stop()
+	r := testkit.RecordOf(t, s.server.Store(), stream, damaged)
+	type flip struct {
+		at   int64
+		bit  int
+		want check.Kind
+	}
+	flips := []flip{
+		{r.Head + 4, 0, check.Unreadable},
+		{r.Subject + 1, 3, check.Unreadable},
+		{r.Headers + 20, 7, check.Unreadable},
+		{r.Data + 5, 0, check.Unreadable},
+		{r.Sum, 1, check.Unreadable},
+		{r.HeaderLength + 3, 7, check.Unreadable},
+	}
+	for bit := range 7 { // past them, the headers would end behind the message
+		flips = append(flips, flip{r.HeaderLength, bit, check.Break})
+	}
+	for _, f := range flips {
+		testkit.FlipBit(t, r.File, f.at, f.bit)
+		s.start()
+		found, summary := s.findings(nil)
+		named := slices.ContainsFunc(found, func(c check.Finding) bool {
+			return c.Kind == f.want && c.Stream == stream && c.Sequence == damaged
+		})
+		if !named || summary.Flows != 3 {
+			t.Errorf("bit %d of byte %d: found %v in %d flows", f.bit, f.at-r.Head, found, summary.Flows)
+		}
+		s.server.Stop()
+		testkit.FlipBit(t, r.File, f.at, f.bit)
+	}
+	s.server.Start()
+}
+
+// The same where commands wait: what cannot be read of them is named, and what
+// stands behind is looked at.
+func TestFlippedBitsOfCommands(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, id := range []string{"a", "b", "c"} {
+		cmd := &sluicev1.Command{FlowId: id, Kind: &sluicev1.Command_Wake{Wake: &sluicev1.Wake{}}}
+		if err := s.bus.PublishCommand(t.Context(), subject.SourceAPI, cmd, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.server.Stop()
+	r := testkit.RecordOf(t, s.server.Store(), "COMMANDS_0", 2)
+	for name, test := range map[string]struct {
+		at   int64
+		want check.Kind
+	}{
+		"length of the subject": {r.Subject - 2, check.Unreadable},
+		"length of the headers": {r.HeaderLength, check.Misplaced},
+		"data":                  {r.Data, check.Unreadable},
+	} {
+		testkit.FlipBit(t, r.File, test.at, 0)
+		s.start()
+		found, _ := s.findings(nil)
+		if len(found) != 1 || found[0].Kind != test.want || found[0].Sequence != 2 {
+			t.Errorf("%s: found %v, want %s", name, found, test.want)
+		}
+		s.server.Stop()
+		testkit.FlipBit(t, r.File, test.at, 0)
+	}
+	s.server.Start()
 }
 
 // What goes on meanwhile is no finding: flows advance, and retired ones go.
