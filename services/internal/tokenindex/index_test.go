@@ -98,6 +98,7 @@ type step struct {
 	comes  tokenindex.Outcome
 	want   tokenindex.Answer
 	left   bool
+	sooner *tokenindex.Mark  // comes between its claim and its acceptance
 	stored string            // the server that stores it
 	mark   *tokenindex.Mark  // instead of an outcome
 	record map[string]string // instead of an outcome: what the record held
@@ -186,6 +187,17 @@ func stories() map[string][]step {
 			{comes: failure("a", 1), want: tokenindex.Replayed},
 			{comes: failure("a", 2), want: tokenindex.Again},
 			{comes: failure("b", 2), want: tokenindex.Refused},
+		},
+		"what the engine decided before it was recorded as accepted, too": {
+			{comes: failure("a", 2), want: tokenindex.Claimed, sooner: mark(tokenindex.Decided, "a", 0, 9).mark},
+			{comes: failure("a", 2), want: tokenindex.Replayed},
+			{comes: failure("a", 3), want: tokenindex.Again},
+		},
+		"what the engine decided and nobody recorded as accepted, too": {
+			{comes: failure("a", 2), want: tokenindex.Claimed, left: true},
+			mark(tokenindex.Decided, "a", 0, 9),
+			{comes: failure("a", 1), want: tokenindex.Replayed},
+			{comes: failure("a", 3), want: tokenindex.Again},
 		},
 		"closed": {
 			{comes: success("a", 1), want: tokenindex.Claimed},
@@ -291,6 +303,11 @@ func play(ctx context.Context, x fixture, s step) error {
 	}
 	if s.left || (got != tokenindex.Claimed && got != tokenindex.Contested) {
 		return nil
+	}
+	if s.sooner != nil {
+		if err := x.Mark(ctx, []tokenindex.Mark{*s.sooner}); err != nil {
+			return err
+		}
 	}
 	if err := x.Accept(ctx, claim, s.stored); !errors.Is(err, s.accept) {
 		return fmt.Errorf("accept: %w, want %w", err, s.accept)

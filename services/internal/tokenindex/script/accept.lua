@@ -17,7 +17,15 @@ if r[1] then
   if what == 'c' and not r[7] then
     return 'ok' -- just closed: the engine has it, or will write down that it is ignored
   end
-  return d == digest and 'ok' or 'contested'
+  if d ~= digest then
+    return 'contested'
+  end
+  -- The engine was faster. Which attempt it was of tells later ones that they
+  -- are later: should the engine have lost it since, it needs them.
+  if kind ~= 'n' and not accepted(({s = r[3], f = r[4]})[kind]) then
+    redis.call('HSET', KEYS[1], kind, digest .. ' ' .. ARGV[3] .. ' ' .. ARGV[6])
+  end
+  return 'ok'
 end
 if r[7] then
   return 'contested'

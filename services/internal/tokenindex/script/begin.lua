@@ -24,7 +24,10 @@ if r[1] then
     return 'refused'
   end
   local before, of = accepted(kind == 's' and r[3] or r[4])
-  return before == digest and attempt > of and 'again' or 'replayed'
+  if before ~= digest then
+    of = 1 -- nothing says which attempt it was of: who accepted it died before that was recorded
+  end
+  return attempt > of and 'again' or 'replayed'
 end
 
 local success, succeeded, sure = accepted(r[3])
