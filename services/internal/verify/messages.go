@@ -192,7 +192,7 @@ func (w *walk) timer(ctx context.Context, stream string, m *bus.Stored) (*check.
 	flowID, err := w.Bus.Space.ParseTimed(m.Subject)
 	f := &check.Finding{Kind: check.Misplaced, Stream: stream, Sequence: m.Sequence, FlowID: flowID}
 	if err == nil {
-		err = commandOf(m, flowID)
+		_, err = commandOf(m, flowID)
 	}
 	if err != nil {
 		f.Detail = err.Error()
@@ -217,15 +217,15 @@ func (w *walk) timer(ctx context.Context, stream string, m *bus.Stored) (*check.
 
 // commandOf returns an error unless a message is a command for the flow that its
 // subject names.
-func commandOf(m *bus.Stored, flowID string) error {
+func commandOf(m *bus.Stored, flowID string) (*sluicev1.Command, error) {
 	cmd := &sluicev1.Command{}
 	if err := proto.Unmarshal(m.Data, cmd); err != nil {
-		return fmt.Errorf("what stands there is no command: %w", err)
+		return nil, fmt.Errorf("what stands there is no command: %w", err)
 	}
 	if cmd.GetFlowId() != flowID {
-		return fmt.Errorf("a command for flow %q on the subject of %q", cmd.GetFlowId(), flowID)
+		return nil, fmt.Errorf("a command for flow %q on the subject of %q", cmd.GetFlowId(), flowID)
 	}
-	return nil
+	return cmd, nil
 }
 
 func (w *walk) lookAtCommands(ctx context.Context) error {
@@ -240,30 +240,48 @@ func (w *walk) lookAtCommands(ctx context.Context) error {
 	return nil
 }
 
-// command looks for the flow that a command is for. One that waits to be started
-// has none yet.
+// command looks for the flow that a command is for, and for the attempt. A flow
+// that waits to be started is not there yet.
 func (w *walk) command(ctx context.Context, stream string, m *bus.Stored) (*check.Finding, error) {
 	src, partition, flowID, err := w.Bus.Space.ParseCommand(m.Subject)
+	var cmd *sluicev1.Command
 	if err == nil {
-		err = commandOf(m, flowID)
+		cmd, err = commandOf(m, flowID)
 	}
+	f := &check.Finding{Stream: stream, Sequence: m.Sequence, FlowID: flowID}
 	if err != nil {
-		f := &check.Finding{Kind: check.Misplaced, Stream: stream, Sequence: m.Sequence, Detail: err.Error()}
+		f.Kind, f.Detail = check.Misplaced, err.Error()
 		return f, nil //nolint:nilerr // it is the finding
 	}
 	if src == subject.SourceAPI {
 		return nil, nil //nolint:nilnil // people may ask for what does not exist
 	}
 	s, err := w.flow(ctx, flowID)
-	if err != nil || s == nil || s.Exists() {
+	if err != nil || s == nil {
 		return nil, err
+	}
+	if s.Exists() {
+		return unknownAttempt(f, s, cmd), nil
 	}
 	asked, err := w.Bus.Last(ctx, stream, w.Bus.Space.Command(subject.SourceAPI, partition, flowID))
 	if err != nil || asked != nil {
 		return nil, err //nolint:wrapcheck // it says all
 	}
-	return &check.Finding{
-		Kind: check.Orphan, Stream: stream, Sequence: m.Sequence, FlowID: flowID,
-		Detail: "a command of source " + string(src) + " for a flow that does not exist",
-	}, nil
+	f.Kind, f.Detail = check.Orphan, "a command of source "+string(src)+" for a flow that does not exist"
+	return f, nil
+}
+
+// unknownAttempt returns the finding that a command tells of an attempt which its
+// flow does not have, or nil.
+func unknownAttempt(f *check.Finding, s *flow.State, cmd *sluicev1.Command) *check.Finding {
+	work := cmd.GetCompleteWork().GetWork()
+	if report := cmd.GetReportCall(); report != nil {
+		work = report.GetWork()
+	}
+	if work == nil || work.GetRun() != s.Run || work.GetAttempt() <= attempts(s, work) {
+		return nil
+	}
+	f.Kind, f.StepID, f.Item = check.LostTail, work.GetStepId(), work.GetItem()
+	f.Detail = fmt.Sprintf("an outcome of attempt %d, and the flow's history ends with attempt %d", work.GetAttempt(), attempts(s, work))
+	return f
 }

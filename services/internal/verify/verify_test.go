@@ -141,6 +141,11 @@ func TestWhatDoesNotFitToItsFlow(t *testing.T) {
 	invoke := func(s *store, id string, w *sluicev1.WorkRef) {
 		s.message(s.bus.Space.InvokeHTTP("a", s.partition(id), id), &sluicev1.Invocation{FlowId: id, Work: w})
 	}
+	outcome := func(s *store, w *sluicev1.WorkRef) {
+		s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), &sluicev1.Command{
+			FlowId: "f", Kind: &sluicev1.Command_CompleteWork{CompleteWork: &sluicev1.CompleteWork{Work: w, Outcome: &sluicev1.Outcome{}}},
+		})
+	}
 	callBack := func(s *store, id string, r, revision uint64) {
 		s.message(s.bus.Space.InvokeHTTP(subject.CallbackStep, s.partition(id), id), &sluicev1.Invocation{
 			FlowId: id, Work: &sluicev1.WorkRef{Run: r, StepId: subject.CallbackStep},
@@ -188,7 +193,9 @@ func TestWhatDoesNotFitToItsFlow(t *testing.T) {
 			func(s *store) { s.message(s.bus.Space.Command(subject.SourceAPI, s.partition("f"), "f"), wake("g")) },
 			check.Misplaced, "COMMANDS_0",
 		},
-		"a command": {func(s *store) { s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), wake("f")) }, "", ""},
+		"an outcome of the running attempt":     {func(s *store) { outcome(s, work(2, run)) }, "", ""},
+		"an outcome of an attempt that is lost": {func(s *store) { outcome(s, work(3, run)) }, check.LostTail, "COMMANDS_0"},
+		"a command":                             {func(s *store) { s.message(s.bus.Space.Command(subject.SourceHook, s.partition("f"), "f"), wake("f")) }, "", ""},
 		"a command to no flow": {
 			func(s *store) {
 				s.message(s.bus.Space.Command(subject.SourceHook, s.partition("nobody"), "nobody"), wake("nobody"))
