@@ -1,6 +1,8 @@
 package testkit
 
 import (
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -8,7 +10,9 @@ import (
 )
 
 const (
-	startTimeout = 20 * time.Second
+	startTimeout = time.Minute
+	// readyTimeout is how long one attempt to start may take.
+	readyTimeout = 20 * time.Second
 	maxPayload   = 8 << 20
 	// maxStore promises more disk than there is: the server adds up what the
 	// limits of its streams reserve, and tests write little of it.
@@ -46,25 +50,48 @@ func (n *NATS) URL() string { return n.srv.ClientURL() }
 // Store is the folder of its store.
 func (n *NATS) Store() string { return n.store }
 
-// Start starts the server again after Stop.
+// Start starts the server again after Stop. Its port may have gone to somebody
+// else meanwhile, who mostly has it for a moment only: a connection of their own.
 func (n *NATS) Start() {
 	n.t.Helper()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: n.port,
-		NoLog: true, NoSigs: true,
-		MaxPayload: maxPayload,
-		JetStream:  true, StoreDir: n.store,
-		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxStore,
-	})
-	if err != nil {
-		n.t.Fatalf("make a NATS server: %v", err)
-	}
-	srv.Start()
-	if !srv.ReadyForConnections(startTimeout) {
+	for deadline := time.Now().Add(startTimeout); ; {
+		n.awaitPort(time.Until(deadline))
+		srv, err := server.NewServer(&server.Options{
+			Host: "127.0.0.1", Port: n.port,
+			NoLog: true, NoSigs: true,
+			MaxPayload: maxPayload,
+			JetStream:  true, StoreDir: n.store,
+			JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxStore,
+		})
+		if err != nil {
+			n.t.Fatalf("make a NATS server: %v", err)
+		}
+		srv.Start()
+		if srv.ReadyForConnections(readyTimeout) {
+			n.srv, n.port = srv, portOf(n.t, srv.Addr())
+			return
+		}
 		srv.Shutdown()
-		n.t.Fatalf("the NATS server was not ready within %s", startTimeout)
+		srv.WaitForShutdown()
+		if time.Now().After(deadline) {
+			n.t.Fatalf("the NATS server was not ready within %s", startTimeout)
+		}
 	}
-	n.srv, n.port = srv, portOf(n.t, srv.Addr())
+}
+
+// awaitPort waits until nobody has its port.
+func (n *NATS) awaitPort(timeout time.Duration) {
+	n.t.Helper()
+	if n.port == server.RANDOM_PORT {
+		return
+	}
+	Eventually(n.t, timeout, func() error {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))) //nolint:noctx // it does not wait
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		return l.Close() //nolint:wrapcheck // it says all
+	})
 }
 
 // Stop stops the server and keeps its store. Stopping twice does nothing.

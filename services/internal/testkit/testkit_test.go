@@ -2,6 +2,8 @@ package testkit_test
 
 import (
 	"errors"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,12 @@ func TestJetStreamKeepsItsStoreAcrossARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Stop()
+	var listen net.ListenConfig
+	other, err := listen.Listen(t.Context(), "tcp", strings.TrimPrefix(url, "nats://")) // has its port for a moment
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { _ = other.Close() })
 	server.Start()
 	if server.URL() != url {
 		t.Fatalf("came back as %s, was %s", server.URL(), url)
