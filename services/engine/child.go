@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
 
@@ -104,7 +103,6 @@ func (e *Engine) tell(ctx context.Context, cmd *sluicev1.Command) (jetstream.Pub
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says all
 	}
-	msg.Header = nats.Header{}
 	bus.Inject(ctx, msg.Header)
 	return e.bus.PublishAsync(ctx, e.bus.Commands(e.bus.Shard(e.bus.Partition(cmd.GetFlowId()))), msg) //nolint:wrapcheck // it says all
 }
