@@ -218,8 +218,9 @@ func summary(b ledger.Book, flows map[string]invariant.History) string {
 	for _, h := range flows {
 		ends[string(h.State.Status)]++
 	}
-	return fmt.Sprintf("%d starts, %d calls, %d posts with answers %v, %d calls that undo, %d callbacks, %d heartbeats, %d controls, flows %v",
-		len(b.Starts), len(b.Calls), len(b.Posts), answers, len(b.Undos), len(b.Callbacks), len(b.Beats), len(b.Controls), ends)
+	return fmt.Sprintf("%d starts, %d calls, %d posts with answers %v, %d calls that undo, %d callbacks, %d heartbeats, %d controls, %d messages, %d decisions, flows %v",
+		len(b.Starts), len(b.Calls), len(b.Posts), answers, len(b.Undos), len(b.Callbacks), len(b.Beats), len(b.Controls),
+		len(b.Messages), len(b.Decisions), ends)
 }
 
 // wait lets the load go on for a while.

@@ -56,7 +56,7 @@ func (c *check) asked(h History) map[attempt]string {
 		case event.StepStarted:
 			shared[e.StepID] = e.Inputs
 		case event.WorkStarted:
-			if c.Book.Steps[e.StepID].Script != nil {
+			if !c.Book.Steps[e.StepID].Calls() {
 				continue
 			}
 			if own[item] == nil {
@@ -107,7 +107,7 @@ func (c *check) answered(id string, h History) {
 		}
 	}
 	for _, e := range h.Events {
-		if e.Type == event.WorkSucceeded && !async[e.StepID] && c.Book.Steps[e.StepID].Script == nil && !answers[e.StepID+" "+outcomeOf(e).Digest()] {
+		if e.Type == event.WorkSucceeded && !async[e.StepID] && c.Book.Steps[e.StepID].Calls() && !answers[e.StepID+" "+outcomeOf(e).Digest()] {
 			c.broken(Recorded, id, "step %s: what is applied was no answer to a call: %.200s", e.StepID, outcomeOf(e).Digest())
 		}
 	}

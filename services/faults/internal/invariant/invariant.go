@@ -28,6 +28,8 @@ const (
 	Computed  = 10 // scripts, predicates, elements: values are what they must be
 	Obeyed    = 11 // pause, resume and retry by hand
 	Heard     = 12 // a worker that is heard is not given up
+	Waited    = 13 // waits end when they should, each message is taken once
+	Nested    = 14 // a child flow's end is its step's outcome
 )
 
 // prefixLength is how much of a token histories show.
@@ -87,6 +89,8 @@ func Check(e Evidence) []Violation {
 		c.computed(id, h)
 		c.obeyed(id, h)
 		c.heard(id, h)
+		c.waited(id, h)
+		c.nested(id, h)
 	}
 	for _, key := range sortedKeys(tokens) {
 		c.token(key, tokens[key])
@@ -111,11 +115,22 @@ type check struct {
 	undos     map[string][]ledger.Undo
 	callbacks map[string][]ledger.Callback
 	controls  map[string][]ledger.Control
-	beats     map[string][]ledger.Beat // in the order in which they were answered
+	beats     map[string][]ledger.Beat    // in the order in which they were answered
+	messages  map[string][]ledger.Message // the same
+	decisions map[string][]ledger.Decision
+	// children are the flows that steps started.
+	children map[string]bool
 }
 
 func newCheck(e Evidence) *check {
+	children := map[string]bool{}
+	for _, h := range e.Flows {
+		for _, child := range Children(h) {
+			children[child] = true
+		}
+	}
 	return &check{
+		children: children,
 		Evidence: e, told: map[string]bool{},
 		starts:    byFlow(e.Book.Starts, func(s ledger.Start) string { return s.Flow }),
 		calls:     byFlow(e.Book.Calls, func(c ledger.Call) string { return c.Flow }),
@@ -124,6 +139,8 @@ func newCheck(e Evidence) *check {
 		callbacks: byFlow(e.Book.Callbacks, func(c ledger.Callback) string { return c.Flow }),
 		controls:  byFlow(e.Book.Controls, func(c ledger.Control) string { return c.Flow }),
 		beats:     byFlow(e.Book.Beats, func(b ledger.Beat) string { return b.Flow }),
+		messages:  byFlow(e.Book.Messages, func(m ledger.Message) string { return m.Flow }),
+		decisions: byFlow(e.Book.Decisions, func(d ledger.Decision) string { return d.Flow }),
 	}
 }
 
@@ -158,7 +175,7 @@ func (c *check) flows() []string {
 // started checks that a flow is there if its start got a 2xx, and only if
 // somebody may have started it.
 func (c *check) started(id string, h History) {
-	var stored, possible bool
+	stored, possible := false, c.children[id]
 	requests := map[string]bool{}
 	for _, s := range c.starts[id] {
 		if s.Status >= 400 && s.Status < 500 && s.Status != http.StatusConflict {

@@ -116,6 +116,7 @@ func (f *fold) step(e event.Event) error {
 			if f.steps[e.StepID].Each == "" {
 				it.Inputs = e.Inputs
 			}
+			it.Approval = asked(f.steps[e.StepID])
 			x.WorkItems[strconv.FormatUint(uint64(i), 10)] = it
 		}
 	case event.PredicateAsked:
@@ -151,10 +152,10 @@ func (f *fold) work(it *client.WorkItem, e event.Event) error {
 			it.Inputs = e.Inputs
 		}
 		it.Status, it.Token, it.Attempt, it.ChildFlowID = client.Active, e.Token, e.Attempt, e.ChildFlowID
-		it.NextRetryAt = time.Time{}
+		it.NextRetryAt, it.WaitUntil = time.Time{}, e.WaitUntil
 	case event.WorkSucceeded:
 		it.Status, it.CompletedAt, it.Outputs, it.Error = client.Succeeded, e.Time, e.Outputs, ""
-		it.NextRetryAt = time.Time{}
+		it.NextRetryAt, it.WaitUntil = time.Time{}, time.Time{}
 		delete(f.anyError, key)
 	case event.WorkFailed:
 		it.Status, it.CompletedAt, it.Error = client.Failed, e.Time, e.Error
@@ -168,7 +169,9 @@ func (f *fold) work(it *client.WorkItem, e event.Event) error {
 		f.anyError[key] = true
 	case event.RetryScheduled:
 		it.RetryCount, it.NextRetryAt = e.RetryCount, e.NextRetryAt
-	case event.CompletionIgnored, event.ApprovalGiven, event.WaitKeyed, event.MessageTaken:
+	case event.ApprovalGiven:
+		return answered(it, e)
+	case event.CompletionIgnored, event.WaitKeyed, event.MessageTaken:
 	default:
 		return fmt.Errorf("%s is no event of a work item", e.Type)
 	}

@@ -67,6 +67,22 @@ const (
 	Retry  Action = "retry"
 )
 
+// Message is one message that was posted. Its key is its flow's, which takes it by
+// a step.
+type Message struct {
+	Flow, Step, ID string
+	// Outputs are canonical JSON.
+	Outputs string
+	Status  int // 0 means that no answer came
+}
+
+// Decision is one answer of a person to what a step asks.
+type Decision struct {
+	Flow, Step, By, Comment string
+	Approved                bool
+	Status                  int // 0 means that no answer came
+}
+
 // Values are JSON values by name.
 type Values = map[string]json.RawMessage
 
@@ -87,6 +103,22 @@ type Step struct {
 	AtOnce int
 	// Silence is how long its worker may be silent; 0 where no heartbeat is asked for.
 	Silence time.Duration
+	// Lasts is how long it waits for a time; 0 where it does not.
+	Lasts time.Duration
+	// Takes is the name of the message that it waits for; empty where it does not.
+	Takes string
+	// Asks is how many people must approve; 0 where it asks nobody.
+	Asks int
+	// Earliest is how long after its flow's start it may be called at the earliest.
+	Earliest time.Duration
+	// Child is which attribute of its child flow each output is; nil where it starts
+	// none.
+	Child map[string]string
+}
+
+// Calls reports whether somebody is called for the step.
+func (s Step) Calls() bool {
+	return s.Script == nil && s.Lasts == 0 && s.Takes == "" && s.Asks == 0 && s.Child == nil
 }
 
 // Undo adds a call that undoes a success.
@@ -115,6 +147,20 @@ func (l *Ledger) Control(c Control) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.book.Controls = append(l.book.Controls, c)
+}
+
+// Message adds a message with its answer.
+func (l *Ledger) Message(m Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.book.Messages = append(l.book.Messages, m)
+}
+
+// Decision adds what a person said, with its answer.
+func (l *Ledger) Decision(d Decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.book.Decisions = append(l.book.Decisions, d)
 }
 
 // Knows adds what the load knows of a step.

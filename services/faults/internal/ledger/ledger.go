@@ -93,6 +93,8 @@ type Book struct {
 	Callbacks []Callback
 	Beats     []Beat
 	Controls  []Control
+	Messages  []Message
+	Decisions []Decision
 	// Steps are those that there is more to say of, by id.
 	Steps map[string]Step
 }
@@ -144,6 +146,8 @@ func (l *Ledger) Book() Book {
 		Callbacks: slices.Clone(l.book.Callbacks),
 		Beats:     slices.Clone(l.book.Beats),
 		Controls:  slices.Clone(l.book.Controls),
+		Messages:  slices.Clone(l.book.Messages),
+		Decisions: slices.Clone(l.book.Decisions),
 		Steps:     maps.Clone(l.book.Steps),
 	}
 }

@@ -32,11 +32,14 @@ const (
 	Revoke   Shape = "revoke"   // the same where somebody cancels; one succeeds after the end
 	Beat     Shape = "beat"     // heartbeats, of workers that go on and of some that do not
 	Mend     Shape = "mend"     // failed, and begun again by hand
+	Wait     Shape = "wait"     // waits for a time, for messages, and now and then for a person
+	Child    Shape = "child"    // a child flow, then a step that needs what it gave
+	Orphan   Shape = "orphan"   // canceled while its child flow runs
 )
 
 // Shapes are the ones of an ordinary load.
 func Shapes() []Shape {
-	return []Shape{Chain, Fan, Optional, Retry, Timeout, Cancel, Deadline, Failing, Each, Script, Undo, Revoke, Beat, Mend}
+	return []Shape{Chain, Fan, Optional, Retry, Timeout, Cancel, Deadline, Failing, Each, Script, Undo, Revoke, Beat, Mend, Wait, Child, Orphan}
 }
 
 // A kind is what the flows of a shape are made of. Another kind of flow is another
@@ -73,6 +76,9 @@ func (l *Load) makeKinds() map[Shape]kind {
 	kinds[Revoke] = l.revokeKind()
 	kinds[Beat] = l.beatKind()
 	kinds[Mend] = l.mendKind()
+	kinds[Wait] = l.waitKind()
+	kinds[Child] = l.childKind()
+	kinds[Orphan] = l.orphanKind()
 	return kinds
 }
 

@@ -3,6 +3,7 @@ package model_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,15 @@ const (
 	// settling is how long what follows from the ends of flows may take.
 	settling = 10 * time.Second
 )
+
+// unmodelled are the shapes that the model cannot do: tests of the checks by hand do
+// what its bugs do for the others.
+func unmodelled() []load.Shape { return []load.Shape{load.Wait, load.Child, load.Orphan} }
+
+// modelled are the shapes that it can do.
+func modelled() []load.Shape {
+	return slices.DeleteFunc(append(load.Shapes(), load.Storm), func(s load.Shape) bool { return slices.Contains(unmodelled(), s) })
+}
 
 // run is a load of a model that has a bug.
 type run struct {
@@ -55,7 +65,7 @@ func start(t *testing.T, bug model.Bug) *run {
 	t.Cleanup(engine.Close)
 	r := &run{engine: engine, book: &ledger.Ledger{}}
 	r.load, err = load.New(t.Context(), load.Config{
-		Seed: seed, Consoles: []string{engine.URL}, Shapes: append(load.Shapes(), load.Storm), Storm: 30, Ledger: r.book,
+		Seed: seed, Consoles: []string{engine.URL}, Shapes: modelled(), Storm: 30, Ledger: r.book,
 	})
 	if err != nil {
 		t.Fatal(err)

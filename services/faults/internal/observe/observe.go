@@ -110,8 +110,28 @@ func (o *Observer) Judge(ctx context.Context, book *ledger.Ledger, e invariant.E
 	}
 }
 
-// read reads flows into a map. It needs no longer than one look takes.
+// read reads flows into a map, and the children of them that are not there yet, and
+// theirs.
 func (o *Observer) read(ctx context.Context, flows []string, into map[string]invariant.History) error {
+	for len(flows) > 0 {
+		if err := o.look(ctx, flows, into); err != nil {
+			return err
+		}
+		var children []string
+		for _, id := range flows {
+			for _, child := range invariant.Children(into[id]) {
+				if _, known := into[child]; !known {
+					children = append(children, child)
+				}
+			}
+		}
+		flows = children
+	}
+	return nil
+}
+
+// look reads flows into a map. It needs no longer than one look takes.
+func (o *Observer) look(ctx context.Context, flows []string, into map[string]invariant.History) error {
 	var mu sync.Mutex
 	var failed error
 	each(flows, func(id string) {
