@@ -195,6 +195,10 @@ func (f *fold) comparable(s client.FlowState) client.FlowState {
 				undo.Error, it.Compensation = mine.Compensation.Error, &undo
 			}
 			it.Progress = nil
+			if it.Approval != nil { // links are for who may operate, and in no history
+				asks := *it.Approval
+				asks.Links, it.Approval = nil, &asks
+			}
 			items[item] = it
 		}
 		x.WorkItems = items

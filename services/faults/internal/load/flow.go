@@ -27,6 +27,9 @@ func (l *Load) flow(ctx context.Context, shape Shape, n int) {
 		l.background(func() { l.start(ctx, other) })
 	}
 	if !l.start(ctx, request) {
+		if k.needs { // it is there all the same
+			k.meanwhile(ctx, id, dice)
+		}
 		return
 	}
 	if dice.IntN(10) == 0 {

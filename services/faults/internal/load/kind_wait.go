@@ -35,7 +35,7 @@ func (l *Load) waitKind() kind {
 	settle := l.part("settle", step.KindAsync)
 	settle.Attributes["approved"] = step.Attribute{Role: step.RoleRequired, Type: step.TypeBoolean}
 	return kind{
-		goal: "thank", held: true,
+		goal: "thank", held: true, needs: true,
 		parts: []part{nap, heard("hear", "nap-out"), heard("again", "hear-out"), thank, review, settle},
 		prepare: func(r *client.StartRequest, _ *rand.Rand) {
 			if l.asks(r.ID) {

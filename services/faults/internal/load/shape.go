@@ -53,6 +53,8 @@ type kind struct {
 	// meanwhile is what a caller does to a flow that is started; nil where that is
 	// nothing. It works until it has its answers.
 	meanwhile func(ctx context.Context, id string, dice *rand.Rand)
+	// needs says that no flow ends without that, whichever request started it.
+	needs bool
 	// held says that some of the flows are paused for a while.
 	held bool
 }
