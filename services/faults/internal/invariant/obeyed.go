@@ -92,11 +92,13 @@ func (c *check) silent(id string, a attempt, from, to time.Time) bool {
 	return to.Sub(from) >= limit
 }
 
-// progress checks what a call says that an earlier attempt said.
+// progress checks what a call says that an earlier attempt said. One that is
+// repeated may say what this attempt said after the first call.
 func (c *check) progress(id string, call ledger.Call) {
 	var said []string
 	for _, b := range c.beats[id] {
-		if b.Token == call.Token && b.Sent.Before(call.At) && b.Attempt < call.Attempt {
+		earlier := b.Attempt < call.Attempt || b.Attempt == call.Attempt && !c.Quiet
+		if b.Token == call.Token && b.Sent.Before(call.At) && earlier {
 			said = append(said, b.Message)
 		}
 	}
