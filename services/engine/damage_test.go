@@ -18,15 +18,25 @@ import (
 
 // garble flips a bit that no checksum of the server covers, in the length of a
 // message's headers: it is delivered with other headers, and data, than it had.
-func garble(t *testing.T, server *testkit.NATS, stream string, sequence uint64, bit int) {
-	t.Helper()
+func (w *world) garble(server *testkit.NATS, stream string, sequence uint64, bit int) {
+	w.t.Helper()
 	server.Stop()
-	r := testkit.RecordOf(t, server.Store(), stream, sequence)
+	r := testkit.RecordOf(w.t, server.Store(), stream, sequence)
 	if r.Headers == r.HeaderLength {
-		t.Fatalf("sequence %d of %s has no headers", sequence, stream)
+		w.t.Fatalf("sequence %d of %s has no headers", sequence, stream)
 	}
-	testkit.FlipBit(t, r.File, r.HeaderLength, bit)
+	testkit.FlipBit(w.t, r.File, r.HeaderLength, bit)
+	w.back(server)
+}
+
+// back starts a server again, and waits until it answers.
+func (w *world) back(server *testkit.NATS) {
+	w.t.Helper()
 	server.Start()
+	w.until("NATS answers", func() bool {
+		_, err := w.bus.JS.Stream(w.t.Context(), w.bus.Flows(0))
+		return err == nil
+	})
 }
 
 // A commit with garbled headers ends its flow, and concerns no other. Where it is
@@ -47,8 +57,7 @@ func TestAGarbledCommitEndsItsFlow(t *testing.T) {
 				inv := w.invocation("other", "a")
 				w.idle()
 				stop()
-				garble(t, server, "FLOWS_0", sequence, bit)
-				w.until("NATS is connected", func() bool { return w.bus.Connected() == nil })
+				w.garble(server, "FLOWS_0", sequence, bit)
 				w.start(func(c *engine.Config) { c.SweepInterval = time.Second })
 				if sequence == 1 {
 					w.send(subject.SourceAPI, &sluicev1.Command{FlowId: "f", Kind: &sluicev1.Command_CancelFlow{CancelFlow: &sluicev1.CancelFlow{}}})
@@ -80,8 +89,7 @@ func TestAGarbledCommandIsADeadLetter(t *testing.T) {
 			for _, id := range []string{"f", "g"} {
 				w.send(subject.SourceAPI, startCommand(id, chain(t), "request"))
 			}
-			garble(t, server, "COMMANDS_0", 1, bit)
-			w.until("NATS is connected", func() bool { return w.bus.Connected() == nil })
+			w.garble(server, "COMMANDS_0", 1, bit)
 			w.start()
 			w.invocation("g", "a")
 			w.idle()
@@ -105,8 +113,7 @@ func TestACommandHasItsOwnSubjectOrIsNotDelivered(t *testing.T) {
 	server.Stop()
 	r := testkit.RecordOf(t, server.Store(), "COMMANDS_0", 1)
 	testkit.FlipBit(t, r.File, r.Subject-2, 0) // in the length of its subject
-	server.Start()
-	w.until("NATS is connected", func() bool { return w.bus.Connected() == nil })
+	w.back(server)
 	reconnects := w.bus.NC.Stats().Reconnects
 	w.start()
 	w.invocation("g", "a")
@@ -126,8 +133,7 @@ func TestAGarbledEndingIsRetired(t *testing.T) {
 	w.ended("f")
 	w.idle()
 	stop()
-	garble(t, server, "FLOWS_0", 2, 0)
-	w.until("NATS is connected", func() bool { return w.bus.Connected() == nil })
+	w.garble(server, "FLOWS_0", 2, 0)
 	// The ending was put back for an hour: it is delivered anew.
 	if err := w.bus.JS.DeleteConsumer(t.Context(), "FLOWS_0", bus.ConsumerRetention(subject.KindCompleted)); err != nil {
 		t.Fatal(err)
@@ -152,8 +158,7 @@ func TestAGarbledScheduleIsReplaced(t *testing.T) {
 	w.invocation("f", "a")
 	w.idle()
 	stop()
-	garble(t, server, "TIMERS_0", 1, 0)
-	w.until("NATS is connected", func() bool { return w.bus.Connected() == nil })
+	w.garble(server, "TIMERS_0", 1, 0)
 	w.start(func(c *engine.Config) { c.SweepInterval = time.Second })
 	history := w.ended("f")
 	if n := count(history, func(e *sluicev1.Event) bool { return e.GetWorkTimedOut() != nil }); n != 1 {
@@ -173,11 +178,11 @@ func TestTheSweepWakesWhatIsDueBeforeALostSchedule(t *testing.T) {
 		Work: inv.GetWork(), Outcome: &sluicev1.Outcome{NotCompleted: true, Error: "busy"},
 	}}})
 	w.invocation("f", "a") // the second attempt, for an hour
+	w.until("its schedule is stored", func() bool {
+		last, err := w.bus.Last(t.Context(), w.bus.Timers(0), w.bus.Space.Timer(w.bus.Partition("f"), "f"))
+		return err == nil && last != nil && last.Header.Get(bus.HeaderRevision) == "3"
+	})
 	w.idle()
-	last, err := w.bus.Last(t.Context(), w.bus.Timers(0), w.bus.Space.Timer(w.bus.Partition("f"), "f"))
-	if err != nil || last == nil {
-		t.Fatalf("schedule %+v (%v)", last, err)
-	}
 	stop()
 	w.losesLast("f")
 	w.purgeInvocations()
