@@ -196,7 +196,7 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 	recorded, cancelRecorded := context.WithTimeout(r.t.Context(), limit)
 	defer cancelRecorded()
 	found, flows, err := r.look.Judge(recorded, r.book, invariant.Evidence{
-		Quiet: r.quiet, IndexLost: r.indexLost, EndBy: end, Unreachable: r.unreachable,
+		Quiet: r.quiet, IndexLost: r.indexLost, Lossy: r.damaging, EndBy: end, Unreachable: r.unreachable,
 	})
 	r.l.Close()
 	if err != nil {

@@ -64,6 +64,9 @@ type Evidence struct {
 	// IndexLost says that Redis lost data: a second outcome of a token may get a
 	// 2xx, and is recorded as ignored, and the first may get a 409 meanwhile.
 	IndexLost bool
+	// Lossy says that commits were lost. An end that was told may be one of them,
+	// and what came too late for an attempt may be applied when it is repeated.
+	Lossy bool
 	// EndBy is when every flow must have ended; zero asks only that it has.
 	EndBy time.Time
 	// Unreachable are the steps whose calls cannot arrive.
