@@ -60,13 +60,12 @@ func drawPlan(t *rapid.T) (planBytes []byte, steps []*sluicev1.PlannedStep) {
 		if rapid.IntRange(0, 3).Draw(t, "predicate "+id) == 0 {
 			options = append(options, predicate)
 		}
-		switch rapid.IntRange(0, 5).Draw(t, "type of "+id) {
+		switch rapid.IntRange(0, 7).Draw(t, "type of "+id) {
 		case 0:
 			options = append(options, scripted)
 		case 1:
 			options = append(options, drawWait(t))
-		}
-		if rapid.IntRange(0, 3).Draw(t, "flow "+id) == 0 {
+		case 2, 3:
 			options = append(options, starts(planned(t, []string{"c"}, step("c"))))
 		}
 		s := step(id, options...)
