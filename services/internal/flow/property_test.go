@@ -430,7 +430,9 @@ func TestNoFlowGetsStuck(t *testing.T) {
 			if idle && len(questions(l)) > 0 {
 				continue
 			}
-			if paused := l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_PAUSED; paused && (round >= 60 || idle && l.wakeAt == 0) {
+			// One whose end is decided, and that still undoes something, is resumed by nobody.
+			paused := l.state.Status == sluicev1.FlowStatus_FLOW_STATUS_PAUSED && l.state.Ending.At == 0
+			if paused && (round >= 60 || idle && l.wakeAt == 0) {
 				l.do(resume())
 				continue
 			}
