@@ -131,7 +131,9 @@ func TestADamagedEndIsSeen(t *testing.T) {
 	for _, p := range []*process{s.roles["engine"], s.roles["dispatcher"], s.nats} { // nothing is repaired before it is looked at
 		p.Kill()
 	}
-	testkit.FlipBit(t, file, begun+(testkit.Size(t, file)-begun)/10, 0)
+	// In the data of a commit: not all of a message is covered by the server's
+	// checksum, and where it is not, the server drops nothing.
+	testkit.FlipBit(t, file, testkit.RecordAt(t, file, begun+(testkit.Size(t, file)-begun)/10).Data, 0)
 	s.startNATS()
 	s.roles["gateway"].ready(s.addrs["gateway"])
 

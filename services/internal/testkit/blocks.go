@@ -88,26 +88,48 @@ const (
 func RecordOf(tb testing.TB, store, stream string, sequence uint64) Record {
 	tb.Helper()
 	for _, file := range Blocks(tb, store, stream) {
-		bytes, err := os.ReadFile(file)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for at := 0; at+recordHead <= len(bytes); {
-			length := binary.LittleEndian.Uint32(bytes[at:])
-			r := Record{File: file, Head: int64(at), Subject: int64(at + recordHead)}
-			r.HeaderLength = r.Subject + int64(binary.LittleEndian.Uint16(bytes[at+20:]))
-			r.Headers, r.Data = r.HeaderLength, r.HeaderLength
-			if length&headersBit != 0 {
-				r.Headers += headerLengths
-				r.Data = r.Headers + int64(binary.LittleEndian.Uint32(bytes[r.HeaderLength:]))
-			}
-			at += int(length &^ headersBit)
-			r.End, r.Sum = int64(at), int64(at-recordSum)
-			if binary.LittleEndian.Uint64(bytes[r.Head+4:]) == sequence {
-				return r
-			}
+		r, ok := find(tb, file, func(_ Record, is uint64) bool { return is == sequence })
+		if ok {
+			return r
 		}
 	}
 	tb.Fatalf("sequence %d is not in the files of %s", sequence, stream)
 	return Record{}
+}
+
+// RecordAt finds the message that stands at an offset of a file, where no server
+// runs that has it.
+func RecordAt(tb testing.TB, file string, offset int64) Record {
+	tb.Helper()
+	r, ok := find(tb, file, func(r Record, _ uint64) bool { return offset < r.End })
+	if !ok {
+		tb.Fatalf("no message is at %d of %s", offset, file)
+	}
+	return r
+}
+
+// find returns the first record of a file that is wanted, by its place and its
+// sequence.
+func find(tb testing.TB, file string, wanted func(r Record, sequence uint64) bool) (Record, bool) {
+	tb.Helper()
+	bytes, err := os.ReadFile(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for at := 0; at+recordHead <= len(bytes); {
+		length := binary.LittleEndian.Uint32(bytes[at:])
+		r := Record{File: file, Head: int64(at), Subject: int64(at + recordHead)}
+		r.HeaderLength = r.Subject + int64(binary.LittleEndian.Uint16(bytes[at+20:]))
+		r.Headers, r.Data = r.HeaderLength, r.HeaderLength
+		if length&headersBit != 0 {
+			r.Headers += headerLengths
+			r.Data = r.Headers + int64(binary.LittleEndian.Uint32(bytes[r.HeaderLength:]))
+		}
+		at += int(length &^ headersBit)
+		r.End, r.Sum = int64(at), int64(at-recordSum)
+		if wanted(r, binary.LittleEndian.Uint64(bytes[r.Head+4:])) {
+			return r, true
+		}
+	}
+	return Record{}, false
 }
