@@ -107,7 +107,7 @@ func (l *Load) say(ctx context.Context, flow, stepID string) {
 }
 
 // decide answers what a step asks, again and again until that is stored: at first it
-// may not ask yet.
+// may not ask yet. A flow that ended otherwise asks nothing any more.
 func (l *Load) decide(ctx context.Context, d client.Decision, approved bool) {
 	do := l.console().Reject
 	if approved {
@@ -117,8 +117,13 @@ func (l *Load) decide(ctx context.Context, d client.Decision, approved bool) {
 		_, err := do(ctx, d)
 		status := statusOf(err)
 		l.cfg.Ledger.Decision(ledger.Decision{Flow: d.Flow, Step: d.Step, By: d.By, Comment: d.Comment, Approved: approved, Status: status})
-		if (status >= 200 && status < 300) || !pause(ctx, patience(n)) {
+		if (status >= 200 && status < 300) || status >= 400 && status < 500 && l.hasEnded(ctx, d.Flow) || !pause(ctx, patience(n)) {
 			return
 		}
 	}
+}
+
+func (l *Load) hasEnded(ctx context.Context, id string) bool {
+	digest, err := l.console().FlowStatus(ctx, id)
+	return err == nil && digest.Status.Ended()
 }
