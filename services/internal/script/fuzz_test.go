@@ -15,6 +15,7 @@ func FuzzBindings(f *testing.F) {
 	for _, seed := range []string{
 		"null", "true", `"a\u0000\ud83d\ude00"`, "[]", "{}", "[null,[],{}]", `{"":1,"a b":{"a":[1,2.5,-0,1e300]}}`, "9223372036854775807",
 		"-9223372036854775809", "1e-400", "0.1", `{"__index":1,"metatable":[[]]}`, `"\ud800"`, "1e21", "123456789012345678901234567890",
+		"1e309", "1" + strings.Repeat("0", 309),
 		strings.Repeat("[", 70) + strings.Repeat("]", 70),
 	} {
 		f.Add([]byte(seed))

@@ -45,7 +45,13 @@ func withNumbers(value any) (any, error) {
 	return value, nil
 }
 
+// number refuses what no float comes near, whole or not: what one language
+// could not hold, none gets.
 func number(text string) (any, error) {
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return nil, failf("holds %.40s, which is too large for a script", text)
+	}
 	if !strings.ContainsAny(text, ".eE") {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 			return n, nil
@@ -53,10 +59,6 @@ func number(text string) (any, error) {
 		if n, ok := new(big.Int).SetString(text, 10); ok {
 			return n, nil
 		}
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return nil, failf("holds %.40s, which is too large for a script", text)
 	}
 	return f, nil
 }

@@ -157,6 +157,7 @@ func TestFailingScripts(t *testing.T) {
 		{script.Ale, `{:a 1 "a" 2}`, `{}`, 1, "twice"},
 		{script.Ale, "{[1] 2}", `{}`, 1, "neither keyword nor string"},
 		{script.CEL, "n", `{"n":1e999}`, 0, "too large"},
+		{script.Ale, "n", `{"n":1` + strings.Repeat("0", 309) + `}`, 0, "too large"},
 	} {
 		in := inputs(t, c.in)
 		got, err := eval(t, p, program(c.lang, c.source, in), in)
