@@ -48,10 +48,21 @@ type shape struct {
 	// meanwhile is what happens to the flow; nil where its workers do all.
 	meanwhile func(h *histories, flow string)
 	status    client.Status
+	// startAt is when it starts, from now on.
+	startAt time.Duration
+	// settled is an event that it still gets when it has that status; empty for none.
+	settled event.Type
+	// child is the step that starts a flow, which is written down too; empty for none.
+	child string
+}
+
+// order is the input of all; no float holds its amount.
+func order() map[string]any {
+	return map[string]any{"order": map[string]any{"amount": json.RawMessage("12345678901234567890.50"), "note": "für <alle> & \u2028"}}
 }
 
 func shapes() map[string]shape {
-	order := map[string]any{"order": map[string]any{"amount": json.RawMessage("12345678901234567890.50"), "note": "für <alle> & \u2028"}}
+	order := order()
 	return map[string]shape{
 		"chain":    {goal: "ship", init: order, status: client.Completed, meanwhile: func(h *histories, flow string) { h.post(flow, "charge", 1, succeeded) }},
 		"for-each": {goal: "each", init: map[string]any{"orders": []any{1, "two", map[string]any{"three": 3}, nil, []any{}}}, status: client.Completed},
@@ -122,7 +133,11 @@ func TestWriteHistories(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.register()
+	h.registerKinds()
 	for name, s := range shapes() {
+		h.play(name, s)
+	}
+	for name, s := range shapesOfKinds() {
 		h.play(name, s)
 	}
 }
@@ -140,7 +155,7 @@ func (h *histories) register() {
 	report["currency"] = step.Attribute{Role: step.RoleConst, Type: step.TypeString, Default: new(`"EUR"`)}
 	each := attributes("each-out")
 	each["orders"] = step.Attribute{Role: step.RoleRequired, Type: step.TypeAny, ForEach: true}
-	for _, d := range []step.Definition{
+	h.define([]step.Definition{
 		{ID: "each", Type: step.KindSync, Attributes: each, WorkConfig: &step.WorkConfig{Parallelism: 2}},
 		{ID: "reserve", Type: step.KindSync, Attributes: attributes("reserved", "order")},
 		{ID: "charge", Type: step.KindAsync, Attributes: attributes("receipt", "order")},
@@ -152,9 +167,22 @@ func (h *histories) register() {
 		{ID: "slow", Type: step.KindAsync, Attributes: attributes("in-time", "order"), WorkConfig: &step.WorkConfig{
 			MaxRetries: 3, BackoffMS: new(int64(1)), TimeoutMS: 300,
 		}},
-	} {
-		d.Name, d.HTTP = d.ID, &step.HTTP{Endpoint: h.worker.URL + "/" + d.ID}
-		if d.WorkConfig == nil {
+	})
+}
+
+// define registers steps, whose endpoint and retries are those that they do not have
+// of their own.
+func (h *histories) define(steps []step.Definition) {
+	for _, d := range steps {
+		d.Name = d.ID
+		calls := d.Type == step.KindSync || d.Type == step.KindAsync
+		if calls && d.HTTP == nil {
+			d.HTTP = &step.HTTP{}
+		}
+		if calls {
+			d.HTTP.Endpoint = h.worker.URL + "/" + d.ID
+		}
+		if calls && d.WorkConfig == nil {
 			d.WorkConfig = &step.WorkConfig{MaxRetries: -1, BackoffMS: new(int64(1)), BackoffType: step.BackoffFixed, TimeoutMS: time.Hour.Milliseconds()}
 		}
 		if _, err := h.api.RegisterStep(h.t.Context(), d); err != nil {
@@ -167,6 +195,10 @@ func (h *histories) register() {
 const busyAttempts = 80
 
 func (h *histories) work(rw http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == undoPath {
+		rw.WriteHeader(http.StatusNoContent)
+		return
+	}
 	var req step.Request
 	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 		rw.WriteHeader(http.StatusBadRequest)
@@ -184,7 +216,7 @@ func (h *histories) work(rw http.ResponseWriter, r *http.Request) {
 	case m.StepID == "busy" && m.Attempt <= busyAttempts:
 		rw.WriteHeader(http.StatusServiceUnavailable)
 	default:
-		_, _ = io.WriteString(rw, `{"success": true, "outputs": {"reserved": true, "shipped": "today", "report": [], "at-last": 1e3, "each-out": "done"}}`)
+		_, _ = io.WriteString(rw, `{"success": true, "outputs": {"reserved": true, "room_key": 12, "shipped": "today", "report": [], "at-last": 1e3, "each-out": "done"}}`)
 	}
 }
 
@@ -244,9 +276,11 @@ func (h *histories) event(flow string, kind event.Type) {
 func (h *histories) play(name string, s shape) {
 	h.t.Helper()
 	ctx := h.t.Context()
-	if _, err := h.api.StartFlow(ctx, client.StartRequest{
-		ID: name, Goals: []string{s.goal}, Init: s.init, Labels: map[string]string{"shape": name},
-	}); err != nil {
+	request := client.StartRequest{ID: name, Goals: []string{s.goal}, Init: s.init, Labels: map[string]string{"shape": name}}
+	if s.startAt != 0 {
+		request.StartAt = time.Now().Add(s.startAt)
+	}
+	if _, err := h.api.StartFlow(ctx, request); err != nil {
 		h.t.Fatal(err)
 	}
 	if s.meanwhile != nil {
@@ -259,11 +293,26 @@ func (h *histories) play(name string, s shape) {
 		}
 		return err
 	})
-	commits, err := h.commits(ctx, name)
+	if s.settled != "" {
+		h.event(name, s.settled)
+	}
+	state := h.record(name, name)
+	if s.child != "" {
+		id := state.Executions[s.child].WorkItems["0"].ChildFlowID
+		h.event(id, event.ParentTold)
+		h.record(name+"-child", id)
+	}
+}
+
+// record writes a flow down as it is now.
+func (h *histories) record(name, flow string) client.FlowState {
+	h.t.Helper()
+	ctx := h.t.Context()
+	commits, err := h.commits(ctx, flow)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	state, err := h.api.Flow(ctx, name)
+	state, err := h.api.Flow(ctx, flow)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -273,6 +322,7 @@ func (h *histories) play(name string, s shape) {
 	}
 	h.write(name+".commits.jsonl", commits)
 	h.write(name+".state.json", append(text, '\n'))
+	return state
 }
 
 // commits are the messages of a flow, one a line.
