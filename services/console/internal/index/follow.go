@@ -20,8 +20,12 @@ import (
 )
 
 const (
-	// window is how long commits are gathered for one transaction.
-	window = 20 * time.Millisecond
+	// window is how long commits are gathered for one transaction, and longest
+	// where many come: most flows then begin and end in one, and are written once.
+	window  = 20 * time.Millisecond
+	longest = 100 * time.Millisecond
+	// many is how many commits of a window are.
+	many = 32
 	// maxBatch bounds what one transaction takes in.
 	maxBatch = 2000
 	// lookEvery is how often the stream is looked at for having been replaced.
@@ -160,12 +164,17 @@ func gather(first jetstream.Msg, arrived <-chan jetstream.Msg) []jetstream.Msg {
 	batch := []jetstream.Msg{first}
 	enough := time.NewTimer(window)
 	defer enough.Stop()
+	waited := window
 	for len(batch) < maxBatch {
 		select {
 		case msg := <-arrived:
 			batch = append(batch, msg)
 		case <-enough.C:
-			return batch
+			if len(batch) < many || waited == longest {
+				return batch
+			}
+			enough.Reset(longest - waited)
+			waited = longest
 		}
 	}
 	return batch
