@@ -112,9 +112,7 @@ func TestKillsInTheMiddleOfChildFlows(t *testing.T) {
 	people := []string{"ann", "bob", "cid"}
 	for i := range flows {
 		id := fmt.Sprintf("order-%d", i)
-		if _, err := v.console.StartFlow(t.Context(), client.StartRequest{ID: id, Goals: []string{"vet"}, Init: map[string]any{"person": people}}); err != nil {
-			t.Fatal(err)
-		}
+		startFlow(t, v.console, client.StartRequest{ID: id, Goals: []string{"vet"}, Init: map[string]any{"person": people}})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()

@@ -112,9 +112,7 @@ func TestKillsInTheMiddleOfCompensations(t *testing.T) {
 	const flows = 5
 	for i := range flows {
 		id := fmt.Sprintf("order-%d", i)
-		if _, err := r.console.StartFlow(t.Context(), client.StartRequest{ID: id, Goals: []string{"ship"}, Init: map[string]any{"order": i}}); err != nil {
-			t.Fatal(err)
-		}
+		startFlow(t, r.console, client.StartRequest{ID: id, Goals: []string{"ship"}, Init: map[string]any{"order": i}})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()

@@ -153,13 +153,18 @@ func (l *load) begin(n int) {
 	for range n {
 		id := fmt.Sprintf("order-%d", len(l.flows))
 		l.flows = append(l.flows, id)
-		testkit.Eventually(l.t, patience, func() error {
-			_, err := l.api.StartFlow(l.t.Context(), client.StartRequest{
-				ID: id, Goals: []string{"receipt"}, Init: map[string]any{"order": id + l.payload},
-			})
-			return err
-		})
+		startFlow(l.t, l.api, client.StartRequest{ID: id, Goals: []string{"receipt"}, Init: map[string]any{"order": id + l.payload}})
 	}
+}
+
+// startFlow starts a flow, as a caller does that cares: again and again until it is
+// stored. While an engine is dead nobody answers for its partitions.
+func startFlow(t *testing.T, api *client.Client, r client.StartRequest) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		_, err := api.StartFlow(t.Context(), r)
+		return err
+	})
 }
 
 // finish waits until all flows ended well and checks the promise: each stored
