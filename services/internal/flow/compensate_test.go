@@ -92,6 +92,27 @@ func TestWhatSucceededIsUndoneInReverse(t *testing.T) {
 	}
 }
 
+// A pause holds up no compensation, and is not what the flow shows then.
+func TestACancelEndsAPause(t *testing.T) {
+	t.Parallel()
+	l := beginTrip(t)
+	l.do(complete(ref("hotel", 1), succeeded("room", "12")))
+	l.asks(pause(), codeOK)
+	wantStatus(t, l, "paused", "")
+	l.do(cancel())
+	wantStatus(t, l, "active", "")
+	if got := flow.Turned(l.log[len(l.log)-1]); got != "active" {
+		t.Errorf("the commit makes it %q", got)
+	}
+	wantCalls(t, l, "undo hotel#1")
+	l.asks(resume(), codeConflict)
+	l.do(undone(ref("hotel", 1), succeeded()))
+	if got := flow.Turned(l.log[len(l.log)-1]); got != "" {
+		t.Errorf("the last commit makes it %q", got)
+	}
+	wantStatus(t, l, "canceled", "asked")
+}
+
 // As long as something is compensated nothing else starts, and the flow can be
 // neither canceled nor deleted nor timed out.
 func TestNothingElseHappensWhileItIsCompensated(t *testing.T) {

@@ -204,6 +204,7 @@ func (s *State) applyCompensating(p place, e *sluicev1.Event, at int64) error {
 		return nil
 	}
 	s.Ending = Ending{Status: how.GetEnding(), Reason: how.GetReason(), By: how.GetBy(), At: at}
+	s.Status = sluicev1.FlowStatus_FLOW_STATUS_ACTIVE // no pause holds up what ends the flow
 	if !s.undoes() {
 		return fmt.Errorf("%w: work_compensating in a flow that ends as %s", ErrMalformed, StatusName(how.GetEnding()))
 	}

@@ -242,8 +242,9 @@ func (s *State) closeOpen() []Mark {
 	return marks
 }
 
-// Turned returns the status that a commit gave its flow by pausing it or making
-// it go on, or nothing where it did neither.
+// Turned returns the status that a commit gave its flow by pausing it, making it
+// go on, or deciding how it ends, which ends a pause; or nothing where it did none
+// of these.
 func Turned(c *sluicev1.Commit) string {
 	status := ""
 	for _, e := range c.GetEvents() {
@@ -252,6 +253,10 @@ func Turned(c *sluicev1.Commit) string {
 			status = StatusName(sluicev1.FlowStatus_FLOW_STATUS_PAUSED)
 		case *sluicev1.Event_FlowResumed:
 			status = StatusName(sluicev1.FlowStatus_FLOW_STATUS_ACTIVE)
+		case *sluicev1.Event_WorkCompensating:
+			if e.GetWorkCompensating().GetEnding() != sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED {
+				status = StatusName(sluicev1.FlowStatus_FLOW_STATUS_ACTIVE)
+			}
 		}
 	}
 	return status

@@ -66,6 +66,10 @@ func (c changes) addEvent(commit *sluicev1.Commit, e *sluicev1.Event, sequence u
 		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_PAUSED, 0, "")
 	case *sluicev1.Event_FlowResumed:
 		c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_ACTIVE, 0, "")
+	case *sluicev1.Event_WorkCompensating:
+		if k.WorkCompensating.GetEnding() != sluicev1.FlowStatus_FLOW_STATUS_UNSPECIFIED { // a pause is over
+			c.turn(commit, sequence, sluicev1.FlowStatus_FLOW_STATUS_ACTIVE, 0, "")
+		}
 	case *sluicev1.Event_FlowRetired:
 		c[commit.GetFlowId()] = &change{sequence: sequence, retired: true}
 	}

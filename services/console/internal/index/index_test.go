@@ -339,12 +339,16 @@ func TestAFlowThatIsPausedOrGoesOnChangesItsRow(t *testing.T) {
 		{&sluicev1.Event{Kind: &sluicev1.Event_FlowResumed{FlowResumed: &sluicev1.FlowResumed{}}}, "active"},
 		{failed("no stock"), "failed"},
 		{&sluicev1.Event{Kind: &sluicev1.Event_FlowResumed{FlowResumed: &sluicev1.FlowResumed{}}}, "active"},
+		{&sluicev1.Event{Kind: &sluicev1.Event_FlowPaused{FlowPaused: &sluicev1.FlowPaused{}}}, "paused"},
+		{&sluicev1.Event{Kind: &sluicev1.Event_WorkCompensating{WorkCompensating: &sluicev1.WorkCompensating{
+			Ending: sluicev1.FlowStatus_FLOW_STATUS_CANCELED,
+		}}}, "active"},
 	}
 	for i, turn := range turns {
 		w.commit("a", uint64(i+2), base.Add(time.Second), turn.event)
 		w.eventually(index.Query{Statuses: []string{turn.want}, Limit: 10}, "a")
 	}
-	if row, known, err := w.x.Get(t.Context(), "a"); err != nil || !known || !row.Completed.IsZero() || row.Error != "" || row.Sequence != 5 {
+	if row, known, err := w.x.Get(t.Context(), "a"); err != nil || !known || !row.Completed.IsZero() || row.Error != "" || row.Sequence != 7 {
 		t.Errorf("row %+v, %t, %v", row, known, err)
 	}
 }
