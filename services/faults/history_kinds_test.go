@@ -80,13 +80,6 @@ func (h *histories) must(err error) {
 
 // registerKinds registers the steps of shapesOfKinds.
 func (h *histories) registerKinds() {
-	attributes := func(out string, in ...string) map[string]step.Attribute {
-		all := map[string]step.Attribute{out: {Role: step.RoleOutput, Type: step.TypeAny}}
-		for _, name := range in {
-			all[name] = step.Attribute{Role: step.RoleRequired, Type: step.TypeAny}
-		}
-		return all
-	}
 	wait := func(id string, w step.Wait, attributes map[string]step.Attribute) step.Definition {
 		return step.Definition{ID: id, Type: step.KindWait, Wait: &w, Attributes: attributes}
 	}

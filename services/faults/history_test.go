@@ -142,14 +142,16 @@ func TestWriteHistories(t *testing.T) {
 	}
 }
 
-func (h *histories) register() {
-	attributes := func(out string, in ...string) map[string]step.Attribute {
-		all := map[string]step.Attribute{out: {Role: step.RoleOutput, Type: step.TypeAny}}
-		for _, name := range in {
-			all[name] = step.Attribute{Role: step.RoleRequired, Type: step.TypeAny}
-		}
-		return all
+// attributes are those of a step that gives one and needs some.
+func attributes(out string, in ...string) map[string]step.Attribute {
+	all := map[string]step.Attribute{out: {Role: step.RoleOutput, Type: step.TypeAny}}
+	for _, name := range in {
+		all[name] = step.Attribute{Role: step.RoleRequired, Type: step.TypeAny}
 	}
+	return all
+}
+
+func (h *histories) register() {
 	report := attributes("report", "order")
 	report["score"] = step.Attribute{Role: step.RoleOptional, Type: step.TypeAny, Default: new(`{"of": "nobody"}`)}
 	report["currency"] = step.Attribute{Role: step.RoleConst, Type: step.TypeString, Default: new(`"EUR"`)}
