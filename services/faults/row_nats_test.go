@@ -152,20 +152,20 @@ func TestRowSubscriberDead(t *testing.T) {
 // goes on.
 func TestRowStreamFull(t *testing.T) {
 	t.Parallel()
+	const little = 1 << 20
+	rounds := 0
 	play(t, row{
 		fault: "max_bytes of FLOWS reached for 5 s", short: 1, long: 3, pause: 20 * second,
-		world: world.Options{Env: map[string]string{"FLOWS_MAX_BYTES": "1048576"}},
+		world: world.Options{Env: map[string]string{"FLOWS_MAX_BYTES": strconv.Itoa(little)}},
 		load:  load.Config{Rate: 40},
 		once: func(r *run) {
 			js := r.jetstream()
+			if rounds++; rounds > 1 { // the world's own limit is gone
+				r.limit(js, little)
+			}
 			r.refused()
 			r.wait(5 * second)
-			stream, err := js.Stream(r.t.Context(), "FLOWS_0")
-			r.must(err)
-			cfg := stream.CachedInfo().Config
-			cfg.MaxBytes = 1 << 30
-			_, err = js.UpdateStream(r.t.Context(), cfg)
-			r.must(err)
+			r.limit(js, 1<<30)
 			r.wait(3 * second)
 		},
 		after: func(r *run, _ map[string]invariant.History) {
@@ -177,6 +177,17 @@ func TestRowStreamFull(t *testing.T) {
 			r.t.Error("no webhook was refused")
 		},
 	})
+}
+
+// limit lets FLOWS hold as many bytes more than it does.
+func (r *run) limit(js jetstream.JetStream, more uint64) {
+	r.t.Helper()
+	stream, err := js.Stream(r.t.Context(), "FLOWS_0")
+	r.must(err)
+	cfg := stream.CachedInfo().Config
+	cfg.MaxBytes = int64(stream.CachedInfo().State.Bytes + more)
+	_, err = js.UpdateStream(r.t.Context(), cfg)
+	r.must(err)
 }
 
 // refused waits until a start of a flow gets a 503.
@@ -207,7 +218,8 @@ func (*run) leaderOf(ctx context.Context, js jetstream.JetStream, stream string)
 }
 
 // Of three servers one dies at a time: by turns the one that leads FLOWS, and
-// whichever. The next dies when all have caught up.
+// whichever. The next dies when all have caught up and flows complete again: until
+// then one fault goes on.
 func TestRowNATSClusterMemberKilled(t *testing.T) {
 	t.Parallel()
 	kills := 0
@@ -232,7 +244,31 @@ func TestRowNATSClusterMemberKilled(t *testing.T) {
 			r.must(r.w.Restart(r.t.Context(), victim))
 			r.await(victim)
 			r.caughtUp(js)
+			r.completes(js)
 		},
+	})
+}
+
+// completes waits until one more flow has completed.
+func (r *run) completes(js jetstream.JetStream) {
+	r.t.Helper()
+	var from uint64
+	r.eventually(func() error {
+		stream, err := js.Stream(r.t.Context(), "FLOWS_0")
+		if err != nil {
+			return err
+		}
+		last, err := stream.GetLastMsgForSubject(r.t.Context(), subject.NewSpace("").FlowEvents(subject.KindCompleted))
+		switch {
+		case err != nil:
+			return err
+		case from == 0:
+			from = last.Sequence
+		}
+		if last.Sequence <= from {
+			return errors.New("no flow completes")
+		}
+		return nil
 	})
 }
 
