@@ -64,14 +64,3 @@ func (p *Process) until(ctx context.Context, ask func(context.Context) error) er
 		}
 	}
 }
-
-// FreeAddr is an address on loopback that nothing listened on a moment ago.
-func FreeAddr(ctx context.Context) (string, error) {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
-}
