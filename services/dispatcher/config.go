@@ -76,8 +76,9 @@ type Parkings interface {
 
 // Progress knows what workers said of their progress; the token index does.
 type Progress interface {
-	// LastProgress returns what the last heartbeat of a token said, or nil.
-	LastProgress(ctx context.Context, tokenHash string) (*step.Progress, error)
+	// LastProgress returns what the last heartbeat of a token said, or nil where
+	// there was none, or where a later attempt than the given one said it.
+	LastProgress(ctx context.Context, tokenHash string, attempt uint32) (*step.Progress, error)
 }
 
 // Index is what the token index is to a dispatcher.

@@ -71,14 +71,16 @@ func postOf(ctx context.Context, to *url.URL, header http.Header, body []byte) *
 }
 
 // lastProgress is what the last heartbeat of an earlier attempt said, as far as
-// the token index knows. A call does without it.
+// the token index knows. A call does without it. One that is repeated late is not
+// told what later attempts said.
 func (d *Dispatcher) lastProgress(ctx context.Context, c *call) *step.Progress {
-	if c.inv.GetWork().GetAttempt() <= 1 || !c.async() {
+	attempt := c.inv.GetWork().GetAttempt()
+	if attempt <= 1 || !c.async() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, progressTimeout)
 	defer cancel()
-	progress, err := d.index.LastProgress(ctx, token.Hash(c.inv.GetToken()))
+	progress, err := d.index.LastProgress(ctx, token.Hash(c.inv.GetToken()), attempt)
 	if err != nil {
 		d.log.DebugContext(ctx, "last progress not known", slog.Any("error", err))
 	}

@@ -180,18 +180,20 @@ func TestALaterAttemptLearnsTheLastProgress(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		attempt uint32
-		beats   bool
+		beats   uint32 // the attempt that is heard of; 0 for none
 		want    string
 	}{
-		"a second attempt":             {2, true, `{"progress":0.4,"message":"half"}`},
-		"a first one":                  {1, true, ""},
-		"one that nobody said much of": {2, false, ""},
+		"a second attempt":                     {2, 1, `{"progress":0.4,"message":"half"}`},
+		"a repeat of it":                       {2, 2, `{"progress":0.4,"message":"half"}`},
+		"a repeat of it after it was given up": {2, 3, ""},
+		"a first one":                          {1, 1, ""},
+		"one that nobody said much of":         {2, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			if tt.beats {
-				beat := step.Heartbeat{Progress: step.Progress{Progress: 0.4, Message: "half"}, Attempt: 1}
+			if tt.beats > 0 {
+				beat := step.Heartbeat{Progress: step.Progress{Progress: 0.4, Message: "half"}, Attempt: tt.beats}
 				if _, err := r.index.Heartbeat(t.Context(), token.Hash(testToken), beat, ""); err != nil {
 					t.Fatal(err)
 				}

@@ -4,10 +4,10 @@ import (
 	"context"
 	_ "embed" // the scripts
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -65,21 +65,24 @@ func (x *Index) Heartbeat(ctx context.Context, tokenHash string, h step.Heartbea
 }
 
 // LastProgress returns what the last heartbeat of a token said, or nil where
-// there was none. It returns an error of kind [fault.Unavailable] when Redis does
-// not answer.
-func (x *Index) LastProgress(ctx context.Context, tokenHash string) (*step.Progress, error) {
+// there was none, or where a later attempt than the given one said it. It returns
+// an error of kind [fault.Unavailable] when Redis does not answer.
+func (x *Index) LastProgress(ctx context.Context, tokenHash string, attempt uint32) (*step.Progress, error) {
 	const op = "tokenindex.LastProgress"
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	text, err := x.rdb.HGet(ctx, x.record(tokenHash), "p").Bytes()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return nil, nil //nolint:nilnil // nobody said anything
-	case err != nil:
+	kept, err := x.rdb.HMGet(ctx, x.record(tokenHash), "b", "p").Result()
+	if err != nil {
 		return nil, fault.New(fault.Unavailable, op, err)
 	}
+	beat, _ := kept[0].(string)
+	text, said := kept[1].(string)
+	_, by, _ := strings.Cut(beat, " ")
+	if n, err := strconv.ParseUint(by, 10, 32); !said || err == nil && uint32(n) > attempt {
+		return nil, nil //nolint:nilnil // nobody said anything
+	}
 	var p step.Progress
-	if err := json.Unmarshal(text, &p); err != nil {
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return nil, fault.New(fault.Internal, op, err)
 	}
 	return &p, nil

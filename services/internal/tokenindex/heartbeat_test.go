@@ -20,7 +20,7 @@ func TestHeartbeatsAreKept(t *testing.T) {
 	forEachRedis(t, func(t *testing.T, open func(t *testing.T) fixture) {
 		t.Helper()
 		x := open(t)
-		if p, err := x.LastProgress(t.Context(), tokenHash); p != nil || err != nil {
+		if p, err := x.LastProgress(t.Context(), tokenHash, 2); p != nil || err != nil {
 			t.Errorf("before any: %v, %v", p, err)
 		}
 		for _, tt := range []struct {
@@ -41,8 +41,11 @@ func TestHeartbeatsAreKept(t *testing.T) {
 				heard.Last[1].Attempt != tt.attempt || heard.Last[1].Ago > time.Minute {
 				t.Errorf("after %v: %+v, %v", tt.comes, heard, err)
 			}
-			if p, err := x.LastProgress(t.Context(), tokenHash); err != nil || p.Progress != tt.lastProgress {
+			if p, err := x.LastProgress(t.Context(), tokenHash, 2); err != nil || p.Progress != tt.lastProgress {
 				t.Errorf("after %v: %v, %v", tt.comes, p, err)
+			}
+			if p, err := x.LastProgress(t.Context(), tokenHash, 1); err != nil || (p == nil) != (tt.attempt == 2) {
+				t.Errorf("after %v the attempt 1 is told %v, %v", tt.comes, p, err)
 			}
 		}
 		if ttl, err := x.rdb.PTTL(t.Context(), x.key).Result(); err != nil || ttl <= 59*time.Minute || ttl > time.Hour {
@@ -172,7 +175,7 @@ func TestHeartbeatsWithoutRedis(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context) error{
 		"Heartbeat":    func(ctx context.Context) error { _, err := x.Heartbeat(ctx, tokenHash, beat(1, 0), ""); return err },
 		"Heard":        func(ctx context.Context) error { _, err := x.Heard(ctx, []string{tokenHash}); return err },
-		"LastProgress": func(ctx context.Context) error { _, err := x.LastProgress(ctx, tokenHash); return err },
+		"LastProgress": func(ctx context.Context) error { _, err := x.LastProgress(ctx, tokenHash, 1); return err },
 		"Listening":    x.Listening,
 	} {
 		if err := call(t.Context()); fault.KindOf(err) != fault.Unavailable {

@@ -113,7 +113,7 @@ func TestHeartbeatsAreShownAndKept(t *testing.T) {
 		shown.GetProgress() != 0.25 || shown.GetMessage() != "a quarter" || shown.GetToken() != token.Prefix(g.mint(0)) || shown.GetTimeNs() == 0 {
 		t.Errorf("shown %v", shown)
 	}
-	p, err := g.index.LastProgress(t.Context(), token.Hash(g.mint(0)))
+	p, err := g.index.LastProgress(t.Context(), token.Hash(g.mint(0)), 2)
 	if err != nil || p.Progress != 0.25 || p.Message != "a quarter" {
 		t.Errorf("kept %v, %v", p, err)
 	}
