@@ -33,13 +33,14 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Logger makes the logger that the configuration asks for.
+// Logger makes the logger that the configuration asks for. Of warnings and errors
+// that come again and again it logs some.
 func Logger(cfg Config, w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(limit(slog.NewJSONHandler(w, opts)))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.New(limit(slog.NewTextHandler(w, opts)))
 }
 
 // Tracing makes W3C trace context travel, and spans leave where an endpoint is
