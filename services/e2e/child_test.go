@@ -155,6 +155,9 @@ func TestKillsInTheMiddleOfChildFlows(t *testing.T) {
 			t.Errorf("the history of %s is %s", id, all)
 		}
 	}
+	if found := s.verify(); len(found) > 0 {
+		t.Errorf("verify finds %v", found)
+	}
 	if len(kills) > 0 {
 		t.Errorf("%v were not killed", kills)
 	}

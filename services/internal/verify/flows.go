@@ -114,6 +114,9 @@ func (s *shard) read(ctx context.Context, p pass, at Progress) error {
 		at.Sequence = page[len(page)-1].Sequence
 		s.progress(at)
 	}
+	if err := s.lookAtFamilies(ctx, at.Last); err != nil {
+		return err
+	}
 	return s.lookAtTokens(ctx)
 }
 

@@ -260,8 +260,11 @@ func (w *walk) command(ctx context.Context, stream string, m *bus.Stored) (*chec
 	if err != nil || s == nil {
 		return nil, err
 	}
-	if s.Exists() {
+	switch {
+	case s.Exists():
 		return unknownAttempt(f, s, cmd), nil
+	case makesFlow(cmd), answersNobody(cmd):
+		return nil, nil //nolint:nilnil // no finding is no failure
 	}
 	asked, err := w.Bus.Last(ctx, stream, w.Bus.Space.Command(subject.SourceAPI, partition, flowID))
 	if err != nil || asked != nil {
@@ -269,6 +272,17 @@ func (w *walk) command(ctx context.Context, stream string, m *bus.Stored) (*chec
 	}
 	f.Kind, f.Detail = check.Orphan, "a command of source "+string(src)+" for a flow that does not exist"
 	return f, nil
+}
+
+// makesFlow reports whether the flow of a command need not be there yet.
+func makesFlow(cmd *sluicev1.Command) bool {
+	return cmd.GetStartFlow() != nil || cmd.GetCancelChild() != nil || subject.IsMailbox(cmd.GetFlowId())
+}
+
+// answersNobody reports whether the flow of a command may be gone already: flows
+// and mailboxes tell each other more than once, until they are answered.
+func answersNobody(cmd *sluicev1.Command) bool {
+	return cmd.GetChildEnded() != nil || cmd.GetParentHeard() != nil || cmd.GetDeliverMessage() != nil
 }
 
 // unknownAttempt returns the finding that a command tells of an attempt which its

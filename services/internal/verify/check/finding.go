@@ -33,6 +33,9 @@ const (
 	LostTail Kind = "lost_tail"
 	// LostOutcome means that an outcome was acknowledged and is nowhere.
 	LostOutcome Kind = "lost_outcome"
+	// Family means that a flow and its child do not agree, and that no command is
+	// on its way from one to the other.
+	Family Kind = "family"
 	// Unreadable means that the server cannot read, or has dropped, messages of
 	// its own.
 	Unreadable Kind = "unreadable"

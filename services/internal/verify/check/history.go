@@ -64,6 +64,9 @@ func NewHistory(space subject.Space, stream, flowID string, plans flow.Plans) *H
 // Suspect reports whether something seems wrong so far.
 func (h *History) Suspect() bool { return len(h.found) > 0 }
 
+// Sequence is the place of the last commit in its stream.
+func (h *History) Sequence() uint64 { return h.sequence }
+
 // State returns the flow as its commits made it, or nil where that is not known.
 func (h *History) State() *flow.State {
 	if !h.sound || !h.any {
