@@ -122,7 +122,7 @@ func (j *Journal) Load(ctx context.Context, flowID string) (*Loaded, error) {
 	}
 	commits[0].Checksum = loaded.Checksum
 	if from != last.Sequence {
-		if commits, err = j.read(ctx, flowID, from, last.Sequence); err != nil {
+		if commits, err = j.between(ctx, flowID, from, last); err != nil {
 			return loaded, err
 		}
 	}
@@ -162,7 +162,7 @@ func (j *Journal) History(ctx context.Context, flowID string) ([]Stored, error) 
 	if err != nil || last == nil {
 		return nil, err
 	}
-	return j.read(ctx, flowID, 1, last.Sequence)
+	return j.between(ctx, flowID, 1, last)
 }
 
 // Commit returns the commit of a flow with that revision, or nil where there is

@@ -20,7 +20,7 @@ import (
 
 // book writes a history of one flow, as an engine does.
 type book struct {
-	t        *testing.T
+	t        testing.TB
 	bus      *bus.Bus
 	checksum []byte
 	snapshot uint64
@@ -56,13 +56,13 @@ func (b *book) write(c *sluicev1.Commit, change func(*nats.Msg)) {
 }
 
 // commits is a history of a flow that is retried again and again.
-func commits(t *testing.T, n int) []*sluicev1.Commit {
-	t.Helper()
+func commits(tb testing.TB, n int) []*sluicev1.Commit {
+	tb.Helper()
 	planBytes, err := proto.Marshal(&sluicev1.Plan{Goals: []string{"a"}, Steps: []*sluicev1.PlannedStep{{
 		Id: "a", Type: sluicev1.StepType_STEP_TYPE_ASYNC, Work: &sluicev1.WorkConfig{MaxRetries: -1, BackoffMs: 1, MaxBackoffMs: 1},
 	}}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s := flow.New("f", plan.Decode)
 	var list []*sluicev1.Commit
