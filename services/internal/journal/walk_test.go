@@ -32,6 +32,36 @@ func (b *book) others(n int) {
 	b.sequence += uint64(n)
 }
 
+// writeApart writes commits with their fences, and so many messages of others before
+// each. It returns where they are in the stream.
+func (b *book) writeApart(list []*sluicev1.Commit, apart int, change func(i int, m *nats.Msg)) (places []uint64) {
+	b.t.Helper()
+	before := uint64(0)
+	for i, c := range list {
+		b.others(apart)
+		b.write(c, func(m *nats.Msg) {
+			m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(before, 10))
+			m.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, b.bus.Space.Fence(b.bus.Partition("f"), "f"))
+			change(i, m)
+		})
+		before = b.sequence
+		places = append(places, before)
+	}
+	return places
+}
+
+// lose deletes a message, as a damaged file would.
+func (b *book) lose(place uint64) {
+	b.t.Helper()
+	stream, err := b.bus.JS.Stream(b.t.Context(), b.bus.Flows(0))
+	if err == nil {
+		err = stream.DeleteMsg(b.t.Context(), place)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // Where many messages of others are between the commits of a flow, each is read by
 // its sequence; what is damaged or was written without a fence is read as ever.
 func TestCommitsThatAreFarApart(t *testing.T) {
@@ -60,28 +90,13 @@ func TestCommitsThatAreFarApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := &book{t: t, bus: testkit.Bus(t)}
-			before, gone := uint64(0), uint64(0)
-			for i, c := range commits(t, commitsOf)[:commitsOf] {
-				w.others(test.apart)
-				w.write(c, func(m *nats.Msg) {
-					m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(before, 10))
-					m.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, w.bus.Space.Fence(w.bus.Partition("f"), "f"))
-					if i == damaged && test.change != nil {
-						test.change(m)
-					}
-				})
-				if before = w.sequence; i == damaged {
-					gone = before
+			places := w.writeApart(commits(t, commitsOf)[:commitsOf], test.apart, func(i int, m *nats.Msg) {
+				if i == damaged && test.change != nil {
+					test.change(m)
 				}
-			}
+			})
 			if test.lost {
-				stream, err := w.bus.JS.Stream(t.Context(), w.bus.Flows(0))
-				if err == nil {
-					err = stream.DeleteMsg(t.Context(), gone)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
+				w.lose(places[damaged])
 			}
 			j := journal.New(w.bus, plan.Decode)
 			asked := w.bus.NC.Stats().OutMsgs
@@ -115,14 +130,7 @@ func BenchmarkLoad(b *testing.B) {
 	for _, apart := range []int{10, 100, 1000, 5000} {
 		b.Run(fmt.Sprintf("apart=%d", apart), func(b *testing.B) {
 			w := &book{t: b, bus: testkit.Bus(b)}
-			before := uint64(0)
-			for _, c := range commits(b, 20)[:20] {
-				w.others(apart)
-				w.write(c, func(m *nats.Msg) {
-					m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(before, 10))
-				})
-				before = w.sequence
-			}
+			w.writeApart(commits(b, 20)[:20], apart, func(int, *nats.Msg) {})
 			j := journal.New(w.bus, plan.Decode)
 			for b.Loop() {
 				if loaded, err := j.Load(b.Context(), "f"); err != nil || loaded.State.Revision != 20 {
