@@ -146,13 +146,13 @@ fast() {
   local nats
   files+=(-f deployments/compose.fast.yml)
   begin "fast: the sync interval relaxed" fast "$ALL"
-  order_completed || die "what was there before is gone"
+  wait_for 60 order_completed || die "what was there before is gone"
   nats=$(container nats)
   # The end of the process is no power cut: nothing may be lost.
   # shellcheck disable=SC2016 # the inner shell's
   seed bash -c 'docker kill -s KILL "$1" && docker start "$1"' kill-nats "$nats"
   wait_for 60 healthy "$ALL" || die "not healthy after NATS was killed"
-  order_completed || die "what was there before the kill is gone"
+  wait_for 60 order_completed || die "what was there before the kill is gone"
   down
 }
 
