@@ -12,6 +12,7 @@ readonly READY_LIMIT=180
 # Services with a health check where there is one NATS server: nats, redis, two gateways, two engines, dispatcher, console, edge.
 readonly ALL=9
 tmp=$(mktemp -d)
+export LAST_WORDS=$tmp/last-words
 daemon=
 up=
 files=(-f docker-compose.yml)
@@ -35,6 +36,8 @@ cleanup() {
     down
   fi
   if [ -n "$daemon" ]; then scripts/dockerd.sh stop "$daemon"; fi
+  # Once more, where it is found: below all the logs.
+  if [ "$status" -ne 0 ] && [ -s "$LAST_WORDS" ]; then cat "$LAST_WORDS" >&2; fi
   rm -rf "$tmp"
   exit "$status"
 }

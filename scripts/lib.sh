@@ -4,9 +4,10 @@
 # say TEXT...: one line about what goes on, on standard error.
 say() { printf '%s\n' "$*" >&2; }
 
-# die TEXT...: the same, and the end.
+# die TEXT...: the same, and the end. Where the environment names a file LAST_WORDS, they are put there too.
 die() {
   say "${0##*/}: $*"
+  if [ -n "${LAST_WORDS:-}" ]; then printf '%s\n' "${0##*/}: $*" >"$LAST_WORDS"; fi
   exit 1
 }
 
