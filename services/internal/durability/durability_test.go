@@ -3,7 +3,6 @@ package durability_test
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sluiceflow/sluice/services/internal/durability"
+	"github.com/sluiceflow/sluice/services/internal/proc"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
@@ -119,46 +119,55 @@ func others(than durability.Promise) string {
 	return text.String()
 }
 
-// freePorts are ports that nobody listens on at the moment.
-func freePorts(t *testing.T, n int) []int {
+// routes are addresses of so many servers of one cluster.
+func routes(t *testing.T, n int) []*url.URL {
 	t.Helper()
-	var ports []int
+	var all []*url.URL
 	for range n {
-		var lc net.ListenConfig
-		listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		addr, err := proc.FreeAddr(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer listener.Close()
-		_, port, _ := strings.Cut(listener.Addr().String(), ":")
-		number, err := strconv.Atoi(port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, number)
+		all = append(all, &url.URL{Scheme: "nats", Host: addr})
 	}
-	return ports
+	return all
+}
+
+// sizeOf is how many servers srv counts in its cluster at the moment.
+func sizeOf(t *testing.T, srv *server.Server) int {
+	t.Helper()
+	jsz, err := srv.Jsz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if jsz.Meta == nil {
+		return 0
+	}
+	return jsz.Meta.Size
 }
 
 func TestThePromiseOfACluster(t *testing.T) {
 	t.Parallel()
-	ports := freePorts(t, 3)
-	var routes []*url.URL
-	for _, port := range ports {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
-	}
+	routes := routes(t, 3)
 	var monitors []string
-	var last *server.Server
-	for i, port := range ports {
+	var servers []*server.Server
+	for i, route := range routes {
+		port, err := strconv.Atoi(route.Port())
+		if err != nil {
+			t.Fatal(err)
+		}
 		srv, monitor := natsServer(t, func(o *server.Options) {
 			o.SyncAlways, o.ServerName = true, "n"+strconv.Itoa(i)
-			o.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}
+			o.Cluster = server.ClusterOpts{Name: "c", Host: route.Hostname(), Port: port}
 			o.Routes = routes
 		})
-		monitors, last = append(monitors, monitor), srv
+		monitors, servers = append(monitors, monitor), append(servers, srv)
 	}
-	all := strings.Join(monitors, ",")
-	testkit.Eventually(t, soon, last.JetStreamIsCurrent)
+	all, last := strings.Join(monitors, ","), servers[2]
+	// A server is ready before it has heard of all the others.
+	for _, srv := range servers {
+		testkit.Eventually(t, soon, func() bool { return srv.JetStreamIsCurrent() && sizeOf(t, srv) == len(routes) })
+	}
 	expect := func(monitors string, replicas int, want durability.Promise, synced bool, detail string) {
 		t.Helper()
 		w, _ := watch(t, monitors, replicas, last.ID)
