@@ -38,7 +38,14 @@ type NATS struct {
 // NewNATS starts a NATS server on a free port. It ends with the test.
 func NewNATS(tb testing.TB) *NATS {
 	tb.Helper()
-	n := &NATS{t: tb, store: tb.TempDir(), port: server.RANDOM_PORT}
+	_, port, err := net.SplitHostPort(freeAddr(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := &NATS{t: tb, store: tb.TempDir()}
+	if n.port, err = strconv.Atoi(port); err != nil {
+		tb.Fatal(err)
+	}
 	n.Start()
 	tb.Cleanup(n.Stop)
 	return n
@@ -68,7 +75,7 @@ func (n *NATS) Start() {
 		}
 		srv.Start()
 		if srv.ReadyForConnections(readyTimeout) {
-			n.srv, n.port = srv, portOf(n.t, srv.Addr())
+			n.srv = srv
 			return
 		}
 		srv.Shutdown()
@@ -82,9 +89,6 @@ func (n *NATS) Start() {
 // awaitPort waits until nobody has its port.
 func (n *NATS) awaitPort(timeout time.Duration) {
 	n.t.Helper()
-	if n.port == server.RANDOM_PORT {
-		return
-	}
 	Eventually(n.t, timeout, func() error {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n.port))) //nolint:noctx // it does not wait
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sluiceflow/sluice/services/internal/proc"
 )
 
 // redisTick is how often miniredis is told that time went on: it expires
@@ -157,22 +159,13 @@ func answers(client *redis.Client, pid int) error {
 	return nil
 }
 
-// freeAddr is an address on loopback that nothing listened on a moment ago.
+// freeAddr is an address on loopback that nothing listens on, and that nobody else
+// is given.
 func freeAddr(tb testing.TB) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
+	addr, err := proc.FreeAddr(tb.Context())
 	if err != nil {
-		tb.Fatalf("find a free port: %v", err)
+		tb.Fatal(err)
 	}
-	defer listener.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(portOf(tb, listener.Addr())))
-}
-
-func portOf(tb testing.TB, addr net.Addr) int {
-	tb.Helper()
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		tb.Fatalf("%v is no TCP address", addr)
-	}
-	return tcp.Port
+	return addr
 }
