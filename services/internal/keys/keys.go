@@ -114,12 +114,24 @@ func (k *Keys) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	watcher, err := k.kv.Watch(ctx, keyName, jetstream.UpdatesOnly())
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // ctx ended it
+	for ctx.Err() == nil {
+		if err := k.watch(ctx); err != nil && ctx.Err() == nil {
+			k.log.DebugContext(ctx, "the watch of the token keys broke off", slog.Any("error", err))
 		}
-		return fault.New(fault.Unavailable, "keys.Run", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// watch begins with the keys as they are: they may have changed since they were
+// read, or while NATS was away.
+func (k *Keys) watch(ctx context.Context) error {
+	watcher, err := k.kv.Watch(ctx, keyName)
+	if err != nil {
+		return fmt.Errorf("watch the token keys: %w", err)
 	}
 	defer watcher.Stop() //nolint:errcheck // the connection may be gone, and so is the watcher then
 	for {
@@ -128,8 +140,7 @@ func (k *Keys) Run(ctx context.Context) error {
 			return nil
 		case entry, ok := <-watcher.Updates():
 			if !ok {
-				<-ctx.Done()
-				return nil
+				return errors.New("the watch was closed")
 			}
 			if entry == nil || entry.Operation() != jetstream.KeyValuePut {
 				continue

@@ -3,7 +3,9 @@ package keys_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,8 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/keys"
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
+
+const soon = 30 * time.Second
 
 func open(ctx context.Context, b *bus.Bus, text string, create bool) (*keys.Keys, error) {
 	return keys.Open(ctx, b, text, create, slog.New(slog.DiscardHandler))
@@ -59,33 +63,64 @@ func TestTheGatewayWaitsForAKey(t *testing.T) {
 	}
 }
 
+// ringOf is the text of the keys in the bucket.
+func ringOf(t *testing.T, b *bus.Bus) string {
+	t.Helper()
+	kv, err := b.JS.KeyValue(t.Context(), b.Space.Name(bus.BucketKeys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := kv.Get(t.Context(), "ring")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(entry.Value())
+}
+
+// rotate puts a key in front of the others, as soon as NATS is there, and returns
+// all of them.
+func rotate(t *testing.T, b *bus.Bus, ring string, id int) string {
+	t.Helper()
+	ring = fmt.Sprintf("%d:%s,%s", id, base64.StdEncoding.EncodeToString([]byte(strings.Repeat(strconv.Itoa(id), 32))), ring)
+	testkit.Eventually(t, soon, func() error {
+		kv, err := b.JS.KeyValue(t.Context(), b.Space.Name(bus.BucketKeys))
+		if err != nil {
+			return err
+		}
+		_, err = kv.PutString(t.Context(), "ring", ring)
+		return err
+	})
+	return ring
+}
+
 func TestKeysRotate(t *testing.T) {
 	t.Parallel()
-	b := testkit.Bus(t)
+	n := testkit.NewNATS(t)
+	b := testkit.ConnectBus(t, n.URL())
 	k, err := open(t.Context(), b, "", true)
 	if err != nil {
 		t.Fatal(err)
 	}
+	claims := token.Claims{FlowID: "f", StepID: "s"}
+	old := k.Ring().Mint(claims)
+	ring := ringOf(t, b)
+	// They change before they are followed, and NATS goes away while they are.
+	ring = rotate(t, b, ring, 2)
+	n.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()
-	claims := token.Claims{FlowID: "f", StepID: "s"}
-	old := k.Ring().Mint(claims)
-	kv, err := b.JS.KeyValue(ctx, b.Space.Name(bus.BucketKeys))
-	if err != nil {
-		t.Fatal(err)
-	}
-	entry, err := kv.Get(ctx, "ring")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fresh := "2:" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
-	testkit.Eventually(t, 10*time.Second, func() bool { // the watch may not have begun yet
-		_, err := kv.PutString(ctx, "ring", fresh+","+string(entry.Value()))
-		return err == nil && k.Ring().Mint(claims) != old
-	})
-	if _, err := k.Ring().Verify("f", "s", old); err != nil {
-		t.Errorf("an open token broke: %v", err)
+	n.Start()
+	testkit.Eventually(t, soon, func() bool { return k.Ring().Mint(claims) != old })
+	second := k.Ring().Mint(claims)
+	n.Stop()
+	n.Start()
+	rotate(t, b, ring, 3)
+	testkit.Eventually(t, soon, func() bool { return k.Ring().Mint(claims) != second })
+	for _, open := range []string{old, second} {
+		if _, err := k.Ring().Verify("f", "s", open); err != nil {
+			t.Errorf("an open token broke: %v", err)
+		}
 	}
 	cancel()
 	if err := <-done; err != nil {
