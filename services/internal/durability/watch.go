@@ -43,6 +43,7 @@ type Watcher struct {
 	state atomic.Pointer[State]
 	gauge *prometheus.GaugeVec
 	known []server // what each said last; of whoever looks
+	seen  string   // the server that was connected to when the others were asked last
 }
 
 // Watch looks once, for 2 seconds at most, and logs what it found.
@@ -63,21 +64,24 @@ func (w *Watcher) Now() State { return *w.state.Load() }
 
 // Run looks again and again until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
+	if w.opts.Fixed != nil {
+		<-ctx.Done()
+		return nil
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	connected, asked := w.opts.Connected(), time.Now()
+	asked := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now := w.opts.Connected()
-		if now == connected && time.Since(asked) < askEvery {
+		if w.opts.Connected() == w.seen && time.Since(asked) < askEvery {
 			continue
 		}
 		w.look(ctx)
-		connected, asked = now, time.Now()
+		asked = time.Now()
 	}
 }
 
@@ -107,9 +111,10 @@ func (w *Watcher) find(ctx context.Context) State {
 	if w.opts.Fixed != nil {
 		return *w.opts.Fixed
 	}
+	w.seen = w.opts.Connected()
 	servers := ask(ctx, w.opts.Monitors)
 	w.recall(servers)
-	return judge(servers, w.opts.Replicas(), w.opts.Connected())
+	return judge(servers, w.opts.Replicas(), w.seen)
 }
 
 // recall puts what a server said last in the place of no answer, as while it is
