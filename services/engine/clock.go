@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,7 +14,9 @@ type clock struct {
 	skew   time.Duration // of the local clock; only tests and the builds of the fault suite set it
 	offset atomic.Int64  // of now in the window that is closed
 	best   atomic.Int64  // of the window that is open
-	opened atomic.Int64  // when it was, in local time since start
+
+	mu     sync.Mutex // of whoever observes
+	opened int64      // when the window was, in local time since start
 }
 
 // window is how long an offset counts: a server whose clock was set back is
@@ -37,10 +40,12 @@ func (c *clock) local() int64 {
 // What was stored is older than what the server's clock shows now, so the
 // largest difference is the best guess.
 func (c *clock) observe(stored time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	seen := stored.UnixNano() - c.local()
 	since := int64(time.Since(c.start))
-	if since-c.opened.Load() > int64(window) {
-		c.opened.Store(since)
+	if since-c.opened > int64(window) {
+		c.opened = since
 		c.offset.Store(c.best.Load())
 		c.best.Store(seen)
 		return

@@ -136,7 +136,7 @@ func TestALostCompensationIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	stop := w.start()
-	_, b := w.booked("f", booking(t, timeout(1500), callTimeout(500), retries(-1, 10)))
+	_, b := w.booked("f", booking(t, timeout(5000), callTimeout(500), retries(-1, 10)))
 	w.ask(cancelCommand())
 	first := w.invocation("f", "b")
 	w.idle()

@@ -283,7 +283,7 @@ func TestTheOldestLettersMakeRoom(t *testing.T) {
 	for i := range 1001 {
 		w.garbage("f", fmt.Sprint(text, i))
 	}
-	r, _ := w.startPoisonable()
+	r := w.startOn(w.bus, nil)
 	w.until("room was made", func() bool { return r.figure(t, "sluice_dead_letters_dropped_total") > 0 })
 	w.until("there are letters of them", func() bool {
 		list, _, err := dead.Open(w.bus).List(t.Context(), dead.Command, 0, 10)

@@ -171,7 +171,7 @@ func TestTimersSurviveTheEngine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	stop := w.start()
-	w.begin("f", planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(1500), retries(1, 10))))
+	w.begin("f", planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(4000), retries(1, 10))))
 	first := w.invocation("f", "a")
 	w.idle()
 	stop()
@@ -367,12 +367,13 @@ func TestNATSComesBack(t *testing.T) {
 	w.invocation("f", "b")
 }
 
-// A store that came back may have lost schedules: they are looked for at once.
+// A store that came back may have lost schedules: they are looked for at once,
+// or as soon as the engine owns again what it lost meanwhile.
 func TestTheSweepFollowsANewServer(t *testing.T) {
 	t.Parallel()
 	server := testkit.NewNATS(t)
 	w := worldOn(t, testkit.BusOn(t, testkit.BusConfig(t, server.URL())))
-	w.start() // it sweeps after a minute, and then every hour
+	r := w.startOn(w.bus, nil) // it sweeps after a minute, and then every hour
 	w.begin("f", planned(t, []string{"a"}, asyncStep("a", out("x"), timeout(86_400_000))))
 	w.invocation("f", "a")
 	w.idle()
@@ -380,8 +381,12 @@ func TestTheSweepFollowsANewServer(t *testing.T) {
 		t.Fatalf("%d schedules before the sweep", n)
 	}
 	server.Stop()
+	w.until("the engine has lost what it owned", func() bool { return r.figure(t, "sluice_engine_partitions") == 0 })
 	server.Start()
-	w.until("its schedule is stored", func() bool { return w.bus.Connected() == nil && w.messages(w.bus.Timers(0)) == 1 })
+	w.until("its schedule is stored", func() bool {
+		last, err := w.bus.Last(t.Context(), w.bus.Timers(0), w.bus.Space.Timer(w.bus.Partition("f"), "f"))
+		return err == nil && last != nil
+	})
 }
 
 // Flows that fit into no cache together are loaded for each command.

@@ -27,7 +27,9 @@ func (e *Engine) runRetention(ctx context.Context, shard int, kind subject.Kind)
 			e.ack(ctx, msg)
 			return
 		}
-		e.clock.observe(meta.Timestamp)
+		if meta.NumDelivered == 1 { // else it is an old one, which says nothing of now
+			e.clock.observe(meta.Timestamp)
+		}
 		age := time.Duration(e.clock.now() - meta.Timestamp.UnixNano())
 		if left := e.cfg.HistoryRetention - age; left > 0 {
 			// Not counted as put back: this is what it waits for.

@@ -90,7 +90,7 @@ func TestScriptsAndPredicates(t *testing.T) {
 func TestFailingScriptsFailTheirSteps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.start(timeLimit(200 * time.Millisecond))
+	w.start(timeLimit(time.Second))
 	for id, c := range map[string]struct {
 		step *sluicev1.PlannedStep
 		want string

@@ -20,12 +20,12 @@ func TestAFlowBeginsThoughItsEngineIsGone(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			stop := w.start()
-			at := time.Now().Add(2 * time.Second)
+			w.begin("before", chain(t)) // the engine has its partitions
+			w.invocation("before", "a")
+			at := time.Now().Add(4 * time.Second)
 			cmd := startCommand("f", chain(t), "request")
 			cmd.GetStartFlow().StartAtNs, cmd.GetStartFlow().TimeoutMs = at.UnixNano(), 600_000
-			if reply := w.ask(cmd); reply.GetCode() != sluicev1.ReplyCode_REPLY_CODE_OK {
-				t.Fatal(reply)
-			}
+			w.wantBegun(cmd)
 			w.idle()
 			stop()
 			w.until("it is time", func() bool { return time.Now().After(at.Add(down - time.Second)) })

@@ -29,32 +29,47 @@ const sweepRate = 200
 // It also stores the schedules of deadlines that were far ahead when they were
 // set (see farAhead), so the first look comes soon after the start.
 func (e *Engine) runSweep(ctx context.Context) error {
-	for wait := min(e.cfg.SweepInterval, time.Minute); ; wait = e.cfg.SweepInterval {
-		if !e.awaitSweep(ctx, wait) {
-			return nil
-		}
-		for k := range e.bus.Config.Shards {
-			if !e.held[k].Load() { // the first partition of shard k is k: one engine has it
-				continue
+	next := time.Now().Add(min(e.cfg.SweepInterval, time.Minute))
+	server := e.bus.NC.ConnectedServerId()
+	owed := make([]bool, e.bus.Config.Shards) // shards that were not looked through when it was time
+	for e.awaitSweep(ctx, &next, &server, slices.Contains(owed, true)) {
+		if !time.Now().Before(next) {
+			for k := range owed {
+				owed[k] = true
 			}
-			if err := e.sweep(ctx, k); err != nil && ctx.Err() == nil {
-				e.log.WarnContext(ctx, "a look for lost timers broke off", slog.Any("error", err))
+			next = time.Now().Add(e.cfg.SweepInterval)
+		}
+		for k := range owed {
+			// The first partition of shard k is k: one engine has it. Where that is this
+			// one, it may have lost it together with the server, and get it back.
+			if owed[k] && e.held[k].Load() {
+				owed[k] = !e.swept(ctx, k)
 			}
 		}
 	}
+	return nil
+}
+
+// swept looks through a shard and reports whether that is done.
+func (e *Engine) swept(ctx context.Context, shard int) bool {
+	err := e.sweep(ctx, shard)
+	if err != nil && ctx.Err() == nil {
+		e.log.WarnContext(ctx, "a look for lost timers broke off", slog.Any("error", err))
+	}
+	return err == nil
 }
 
 // serverEvery is how often it is looked whether another NATS server answers.
 const serverEvery = 2 * time.Second
 
 // awaitSweep waits until it is time for a sweep, and reports false when ctx ends
-// before that.
-func (e *Engine) awaitSweep(ctx context.Context, wait time.Duration) bool {
+// before that. Where something is owed, that is soon.
+func (e *Engine) awaitSweep(ctx context.Context, next *time.Time, server *string, owed bool) bool {
 	look := time.NewTicker(serverEvery)
 	defer look.Stop()
-	enough := time.NewTimer(wait)
+	enough := time.NewTimer(time.Until(*next))
 	defer enough.Stop()
-	for server := e.bus.NC.ConnectedServerId(); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return false
@@ -62,11 +77,14 @@ func (e *Engine) awaitSweep(ctx context.Context, wait time.Duration) bool {
 			return true
 		case <-look.C:
 			now := e.bus.NC.ConnectedServerId()
-			if now != "" && server != "" && now != server {
-				return true
+			if now != "" && *server != "" && now != *server {
+				*next = time.Now()
 			}
 			if now != "" {
-				server = now
+				*server = now
+			}
+			if owed || !time.Now().Before(*next) {
+				return true
 			}
 		}
 	}

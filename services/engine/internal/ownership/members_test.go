@@ -175,80 +175,83 @@ func said(t *testing.T, b *bus.Bus) map[string]map[string]any {
 
 func TestALoneMemberOwnsAllAtOnce(t *testing.T) {
 	t.Parallel()
-	url := testkit.JetStream(t)
-	b := testkit.ConnectBus(t, url)
-	begin := time.Now()
-	m := join(t, url)
-	testkit.Eventually(t, patience, func() error { return shared(m) })
-	if took := time.Since(begin); took > soon {
-		t.Errorf("it took %s", took)
-	}
-	testkit.Eventually(t, patience, func() bool {
-		records := said(t, b)
-		for _, r := range records {
-			holds, _ := r["holds"].([]any)
-			return len(records) == 1 && r["state"] == "active" && r["version"] == "test" && len(holds) == partitions
-		}
-		return false
+	testkit.InTime(t, soon, func() time.Duration {
+		url := testkit.JetStream(t)
+		b := testkit.ConnectBus(t, url)
+		begin := time.Now()
+		m := join(t, url)
+		testkit.Eventually(t, patience, func() error { return shared(m) })
+		took := time.Since(begin)
+		testkit.Eventually(t, patience, func() bool {
+			records := said(t, b)
+			for _, r := range records {
+				holds, _ := r["holds"].([]any)
+				return len(records) == 1 && r["state"] == "active" && r["version"] == "test" && len(holds) == partitions
+			}
+			return false
+		})
+		m.leave()
+		testkit.Eventually(t, patience, func() error { // at once, or when it is forgotten
+			if records := said(t, b); len(records) != 0 {
+				return fmt.Errorf("one that has left is still there: %v", records)
+			}
+			return nil
+		})
+		return took
 	})
-	m.leave()
-	if records := said(t, b); len(records) != 0 {
-		t.Errorf("one that has left is still there: %v", records)
-	}
 }
 
 func TestMembersShareAndHandOver(t *testing.T) {
 	t.Parallel()
-	url := testkit.JetStream(t)
-	a := join(t, url)
-	testkit.Eventually(t, patience, func() error { return shared(a) })
-	b := join(t, url)
-	pause := unowned(a, b)
-	testkit.Eventually(t, patience, func() error { return shared(a, b) })
-	if took := pause(); took > soon {
-		t.Errorf("a partition was nobody's for %s when the second came", took)
-	}
-	c := join(t, url)
-	pause = unowned(a, b, c)
-	testkit.Eventually(t, patience, func() error { return shared(a, b, c) })
-	a.leave()
-	testkit.Eventually(t, patience, func() error { return shared(b, c) })
-	b.leave()
-	testkit.Eventually(t, patience, func() error { return shared(c) })
-	if took := pause(); took > soon {
-		t.Errorf("a partition was nobody's for %s when others came and went", took)
-	}
+	testkit.InTime(t, soon, func() time.Duration {
+		url := testkit.JetStream(t)
+		a := join(t, url)
+		testkit.Eventually(t, patience, func() error { return shared(a) })
+		b := join(t, url)
+		pause := unowned(a, b)
+		testkit.Eventually(t, patience, func() error { return shared(a, b) })
+		came := pause()
+		c := join(t, url)
+		pause = unowned(a, b, c)
+		testkit.Eventually(t, patience, func() error { return shared(a, b, c) })
+		a.leave()
+		testkit.Eventually(t, patience, func() error { return shared(b, c) })
+		b.leave()
+		testkit.Eventually(t, patience, func() error { return shared(c) })
+		return max(came, pause()) // for so long a partition was nobody's
+	})
 }
 
 // Who does not say that it goes, and is only not heard any more.
 func TestAMemberThatDiesIsReplaced(t *testing.T) {
 	t.Parallel()
-	url := testkit.JetStream(t)
-	a, b := join(t, url), join(t, url)
-	testkit.Eventually(t, patience, func() error { return shared(a, b) })
-	begin := time.Now()
-	b.bus.NC.Close()
-	testkit.Eventually(t, patience, func() bool { return a.count() == partitions })
-	if took := time.Since(begin); took > 4*time.Second {
-		t.Errorf("it took %s until all was owned again", took)
-	}
-	testkit.Eventually(t, patience, func() bool { return b.count() == 0 })
+	testkit.InTime(t, 4*time.Second, func() time.Duration {
+		url := testkit.JetStream(t)
+		a, b := join(t, url), join(t, url)
+		testkit.Eventually(t, patience, func() error { return shared(a, b) })
+		begin := time.Now()
+		b.bus.NC.Close()
+		testkit.Eventually(t, patience, func() bool { return a.count() == partitions })
+		took := time.Since(begin)
+		testkit.Eventually(t, patience, func() bool { return b.count() == 0 })
+		return took
+	})
 }
 
 // What an engine said that was killed keeps the one that comes after it from its
 // share, but not for long.
 func TestWhatADeadMemberSaidIsForgotten(t *testing.T) {
 	t.Parallel()
-	url := testkit.JetStream(t)
-	dead := join(t, url)
-	testkit.Eventually(t, patience, func() error { return shared(dead) })
-	dead.bus.NC.Close()
-	begin := time.Now()
-	m := join(t, url)
-	testkit.Eventually(t, patience, func() error { return shared(m) })
-	if took := time.Since(begin); took > 4*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	testkit.InTime(t, 4*time.Second, func() time.Duration {
+		url := testkit.JetStream(t)
+		dead := join(t, url)
+		testkit.Eventually(t, patience, func() error { return shared(dead) })
+		dead.bus.NC.Close()
+		begin := time.Now()
+		m := join(t, url)
+		testkit.Eventually(t, patience, func() error { return shared(m) })
+		return time.Since(begin)
+	})
 }
 
 // One that does not let go in time is not waited for: the log's fence is enough.
