@@ -35,7 +35,7 @@ const (
 func depsOf(tb testing.TB) gateway.Deps {
 	tb.Helper()
 	b := testkit.Bus(tb)
-	index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(tb), RecordTTL: time.Hour}, "")
+	index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(tb), RecordTTL: time.Hour, CallTimeout: 20 * time.Second}, "")
 	if err != nil {
 		tb.Fatal(err)
 	}

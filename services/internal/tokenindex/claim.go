@@ -102,7 +102,7 @@ func (x *Index) Accept(ctx context.Context, c Claim, storedOn string) error {
 }
 
 func (x *Index) run(ctx context.Context, script *redis.Script, o *Outcome, last any) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	return x.eval(ctx, script, o.TokenHash,
 		hex.EncodeToString(o.Digest), o.kind(), strconv.FormatUint(uint64(o.Attempt), 10), o.Server, x.ttl, last)

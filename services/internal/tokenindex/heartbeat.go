@@ -54,7 +54,7 @@ func (x *Index) Heartbeat(ctx context.Context, tokenHash string, h step.Heartbea
 	if err != nil {
 		return false, fault.New(fault.Internal, op, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	said, err := x.eval(ctx, heartbeatScript, tokenHash,
 		strconv.FormatUint(uint64(h.Attempt), 10), server, string(progress), x.ttl)
@@ -69,7 +69,7 @@ func (x *Index) Heartbeat(ctx context.Context, tokenHash string, h step.Heartbea
 // an error of kind [fault.Unavailable] when Redis does not answer.
 func (x *Index) LastProgress(ctx context.Context, tokenHash string, attempt uint32) (*step.Progress, error) {
 	const op = "tokenindex.LastProgress"
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	kept, err := x.rdb.HMGet(ctx, x.record(tokenHash), "b", "p").Result()
 	if err != nil {
@@ -91,7 +91,7 @@ func (x *Index) LastProgress(ctx context.Context, tokenHash string, attempt uint
 // Listening notes that an engine sees Redis. It returns an error of kind
 // [fault.Unavailable] when Redis does not answer.
 func (x *Index) Listening(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	err := listeningScript.Run(ctx, x.rdb, []string{x.listening()}, listenGap.Milliseconds(), listenTTL.Milliseconds()).Err()
 	if err != nil {
@@ -129,7 +129,7 @@ func (x *Index) Heard(ctx context.Context, tokenHashes []string) (Heard, error) 
 }
 
 func (x *Index) heard(ctx context.Context, tokenHashes []string, into *Heard) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	keys := append(make([]string, 0, len(tokenHashes)+1), x.listening())
 	for _, hash := range tokenHashes {

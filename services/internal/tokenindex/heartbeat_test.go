@@ -126,7 +126,7 @@ func TestListeningCountsFromTheLastGap(t *testing.T) {
 		if got := kept(); got > time.Minute {
 			t.Errorf("of one that just began: %s", got)
 		}
-		note(time.Hour, time.Second)
+		note(time.Hour, 0)
 		listen()
 		if got := kept(); got < time.Hour || got > time.Hour+time.Minute {
 			t.Errorf("of one that goes on: %s, want an hour", got)

@@ -1,6 +1,7 @@
 package tokenindex
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -26,6 +27,8 @@ type Config struct {
 	URL       string        `env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" secret:"true" help:"Redis that holds the token index; rediss:// for TLS"`
 	CA        string        `env:"REDIS_CA" help:"file with the certificates that Redis's own is checked against; empty means the system's"`
 	RecordTTL time.Duration `env:"TOKEN_RECORD_TTL" envDefault:"24h" help:"how long Redis remembers what became of a token"`
+	// CallTimeout is what a caller waits for Redis at most; 0 means a second.
+	CallTimeout time.Duration
 }
 
 // Index is the index. It is safe for concurrent use.
@@ -34,6 +37,8 @@ type Index struct {
 	batch  *redis.AutoPipeliner // of rdb
 	prefix string
 	ttl    int64 // milliseconds
+	// timeout is what a caller waits for Redis at most.
+	timeout time.Duration
 }
 
 // Open makes an index on the Redis that cfg names, under the namespace's keys.
@@ -53,8 +58,9 @@ func Open(cfg Config, namespace string) (*Index, error) {
 			return nil, fault.New(fault.Invalid, op, err)
 		}
 	}
-	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout = callTimeout, callTimeout, callTimeout
-	opts.PoolSize, opts.PoolTimeout, opts.ContextTimeoutEnabled = poolSize, callTimeout, true
+	timeout := cmp.Or(cfg.CallTimeout, callTimeout)
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout = timeout, timeout, timeout
+	opts.PoolSize, opts.PoolTimeout, opts.ContextTimeoutEnabled = poolSize, timeout, true
 	// RESP2: the third version makes the client look for push messages before each
 	// answer, and nothing here is pushed.
 	opts.Protocol = 2
@@ -69,7 +75,7 @@ func Open(cfg Config, namespace string) (*Index, error) {
 	if err != nil {
 		return nil, fault.New(fault.Internal, op, err)
 	}
-	return &Index{rdb: rdb, batch: batch, prefix: prefix, ttl: cfg.RecordTTL.Milliseconds()}, nil
+	return &Index{rdb: rdb, batch: batch, prefix: prefix, ttl: cfg.RecordTTL.Milliseconds(), timeout: timeout}, nil
 }
 
 func trust(cfg *tls.Config, file string) (*tls.Config, error) {
@@ -92,7 +98,7 @@ func (x *Index) Close() error { return errors.Join(x.batch.Close(), x.rdb.Close(
 
 // Ping reports whether Redis answers.
 func (x *Index) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	if err := x.rdb.Ping(ctx).Err(); err != nil {
 		return fault.New(fault.Unavailable, "tokenindex.Ping", err)

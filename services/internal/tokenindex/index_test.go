@@ -53,7 +53,7 @@ func forEachRedis(t *testing.T, test func(t *testing.T, open func(t *testing.T) 
 
 func open(t *testing.T, url, namespace string) fixture {
 	t.Helper()
-	x, err := tokenindex.Open(tokenindex.Config{URL: url, RecordTTL: time.Hour}, namespace)
+	x, err := tokenindex.Open(tokenindex.Config{URL: url, RecordTTL: time.Hour, CallTimeout: 20 * time.Second}, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func (x *Index) mark(ctx context.Context, marks []Mark) error {
 }
 
 func (x *Index) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	return markScript.Load(ctx, x.rdb).Err()
 }

@@ -15,7 +15,7 @@ func (x *Index) parking(key string) string { return x.prefix + "parked:" + key }
 // Parked counts that the invocation with that key was put back without a call.
 // It returns an error of kind [fault.Unavailable] when Redis does not answer.
 func (x *Index) Parked(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	// A set of one-time names, not a counter: a call that go-redis repeats because
 	// its answer got lost must not count twice.
@@ -36,7 +36,7 @@ func (x *Index) Parked(ctx context.Context, key string) error {
 // count was lost look the same. It returns an error of kind [fault.Unavailable]
 // when Redis does not answer.
 func (x *Index) Parkings(ctx context.Context, key string) (int, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
 	n, err := x.rdb.SCard(ctx, x.parking(key)).Result()
 	if err != nil {

@@ -255,7 +255,7 @@ func TestLostOutcomes(t *testing.T) {
 			t.Parallel()
 			s := newStore(t)
 			s.history("f").decide(3).complete("good").write(all)
-			index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(t), RecordTTL: time.Hour}, "")
+			index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(t), RecordTTL: time.Hour, CallTimeout: 20 * time.Second}, "")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -69,17 +69,18 @@ func TestAThousandAtOnce(t *testing.T) {
 				bodies[i] = fmt.Sprintf(`{"success": true, "outputs": {"n": %d}}`, i%payloads)
 			}
 			codes, good := g.answers(bodies)
-			if late := codes["unavailable"] > 0; len(good) > 1 || len(good) == 0 && !late {
+			late := codes["unavailable"] > 0
+			if len(good) > 1 || len(good) == 0 && !late {
 				t.Errorf("%d payloads got a 200: %v", len(good), good)
 			}
-			if n := codes["accepted"] + codes["replayed"] + codes["busy"] + codes["conflict"] + codes["unavailable"]; n != len(bodies) {
+			if n := codes["accepted"] + codes["replayed"] + codes["busy"] + codes["conflict"] + codes["unavailable"] + codes["contested"]; n != len(bodies) {
 				t.Errorf("answers %v", codes)
 			}
 			digests := map[string]bool{}
 			for _, w := range g.stored() {
 				digests[string(w.GetOutcome().GetDigest())] = true
 			}
-			if len(digests) != 1 {
+			if n := len(digests); n != 1 && !late || n == 0 && len(good) > 0 {
 				t.Errorf("%d payloads were stored", len(digests))
 			}
 		})
@@ -284,7 +285,10 @@ func FuzzPath(f *testing.F) {
 				t.Errorf("%q was accepted as %v", path, s.commands)
 			}
 		case http.StatusNotFound, http.StatusTooManyRequests, http.StatusBadRequest:
-			if len(s.stored())+len(s.shown) > 0 || strings.Contains(rec.Body.String(), tok) {
+			// A problem names flow and step, and one may be called like a token.
+			parts := strings.Split(strings.TrimPrefix(u.Path, "/webhook/"), "/")
+			named := strings.Contains(strings.Join(parts[:min(2, len(parts))], "/"), tok)
+			if len(s.stored())+len(s.shown) > 0 || !named && strings.Contains(rec.Body.String(), tok) {
 				t.Errorf("%q: %d, stored %v: %s", path, rec.Code, s.commands, rec.Body)
 			}
 		default:

@@ -134,13 +134,16 @@ func newRing(tb testing.TB) *token.Ring {
 	return ring
 }
 
+// callTimeout is long, so that a busy machine's Redis is not taken for one that is away.
+const callTimeout = 20 * time.Second
+
 func start(t *testing.T, change ...func(*webhook.Options)) *gateway {
 	t.Helper()
 	g := &gateway{
 		store: &store{connectedWith: "S1"}, t: t, redis: testkit.NewRedis(t), ring: newRing(t),
 		log: &lines{}, reg: prometheus.NewRegistry(),
 	}
-	index, err := tokenindex.Open(tokenindex.Config{URL: g.redis.URL(), RecordTTL: time.Hour}, "")
+	index, err := tokenindex.Open(tokenindex.Config{URL: g.redis.URL(), RecordTTL: time.Hour, CallTimeout: callTimeout}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,14 +169,23 @@ func start(t *testing.T, change ...func(*webhook.Options)) *gateway {
 	return g
 }
 
-// serve makes an echo with the handler; what o leaves out is filled in.
-func serve(tb testing.TB, o webhook.Options) *echo.Echo {
+// bounded lets an address try so many bad tokens a minute.
+func bounded(tb testing.TB, perMinute int) *guess.Limiter {
 	tb.Helper()
-	limit, err := guess.New(20)
+	limit, err := guess.New(perMinute)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	o.MaxBody, o.Address, o.BadTokens = 1000, echo.ExtractIPDirect(), limit
+	return limit
+}
+
+// serve makes an echo with the handler; what o leaves out is filled in.
+func serve(tb testing.TB, o webhook.Options) *echo.Echo {
+	tb.Helper()
+	o.MaxBody, o.Address = 1000, echo.ExtractIPDirect()
+	if o.BadTokens == nil {
+		o.BadTokens = bounded(tb, 20)
+	}
 	if o.Concurrent == 0 {
 		o.Concurrent = 1000
 	}
