@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	sluicev1 "github.com/sluiceflow/sluice/proto/sluice/v1"
+	"github.com/sluiceflow/sluice/services/internal/proc"
 )
 
 // expectation is what the engine is told; the zero value is that it is told
@@ -116,6 +116,7 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 func TestAnswersMeanWhatTheContractSays(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	r.cfg.EndpointConcurrency, r.cfg.CallConcurrency = 64, 1024 // none is parked, and none passes for a repeated one
 	rows := answerRows()
 	mux := http.NewServeMux()
 	for i, row := range rows {
@@ -208,14 +209,14 @@ func TestWhatIsNeverCalled(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := proc.FreeAddr(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := "http://" + l.Addr().String()
-	_ = l.Close()
-	r.invoke(invocation("closed", closed))
-	r.invoke(invocation("unknown", "http://nobody.invalid/"))
+	r.invoke(invocation("closed", "http://"+nobody))
+	unknown := invocation("unknown", "http://nobody.invalid/")
+	unknown.CallTimeoutMs = patience.Milliseconds() / 2
+	r.invoke(unknown)
 	slow, _, _ := hang(t, succeed)
 	late := invocation("late", slow)
 	late.CallTimeoutMs = 50

@@ -199,12 +199,12 @@ func TestACallbackThatIsCutShortIsMadeAgain(t *testing.T) {
 func TestACallbackThatNobodyTakesIsDead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.cfg.CallbackRetryFor = 300 * time.Millisecond
+	r.cfg.CallbackRetryFor = 3 * time.Second
 	r.start()
 	s := open(t, always(http.StatusServiceUnavailable))
 	r.invoke(callback("f", s.url))
 	letter := r.letter()
-	if letter.GetClass() != "undelivered" || letter.GetWhat() != dead.Invocation || letter.GetReason() != "nobody took the callback for 300ms: the endpoint answered 503 Service Unavailable" {
+	if letter.GetClass() != "undelivered" || letter.GetWhat() != dead.Invocation || letter.GetReason() != "nobody took the callback for 3s: the endpoint answered 503 Service Unavailable" {
 		t.Errorf("letter %v", letter.DeadLetter)
 	}
 	if n := len(s.seen()); n < 2 {

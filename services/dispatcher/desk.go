@@ -92,6 +92,10 @@ func (d *desk) run(stop context.Context) {
 		case n := <-d.unused:
 			d.granted -= n
 		case c := <-d.arrivals:
+			if stopped != nil && stop.Err() != nil { // both are there: nothing begins any more
+				stopped = nil
+				d.stop()
+			}
 			d.arrived(c, time.Now())
 		case e := <-d.ended:
 			d.end(e, time.Now())

@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	patience  = 20 * time.Second
+	patience  = time.Minute // longer than an invocation may be parked
 	testToken = "dG9rZW4tb2YtdGhlLWl0ZW0tZm9yLXRlc3Rz"
 )
 
@@ -52,7 +52,7 @@ type rig struct {
 
 func newRig(tb testing.TB) *rig {
 	tb.Helper()
-	index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(tb), RecordTTL: time.Hour}, "")
+	index, err := tokenindex.Open(tokenindex.Config{URL: testkit.Redis(tb), RecordTTL: time.Hour, CallTimeout: patience}, "")
 	if err != nil {
 		tb.Fatal(err)
 	}
