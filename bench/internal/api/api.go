@@ -18,6 +18,7 @@ import (
 
 const (
 	callLimit = 20 * time.Second
+	getLimit  = 30 * time.Second
 	pause     = 20 * time.Millisecond // before a call that was refused is sent again
 )
 
@@ -132,8 +133,13 @@ func (c *Client) Count(ctx context.Context, status, prefix string) (int, error) 
 	return *list.Total, nil
 }
 
+// get asks again, for as long as getLimit, while the console is busy.
 func (c *Client) get(ctx context.Context, path string, into any) error {
+	end := time.Now().Add(getLimit)
 	status, body, err := c.send(ctx, http.MethodGet, c.base+path, nil)
+	for err == nil && status == http.StatusServiceUnavailable && time.Now().Before(end) && sleep(ctx) == nil {
+		status, body, err = c.send(ctx, http.MethodGet, c.base+path, nil)
+	}
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -173,13 +175,24 @@ func tail(path string, n int) []byte {
 	return data
 }
 
-// FreeAddr finds a loopback address that nobody listens on at the moment.
+// The ports of FreeAddr are below those that Linux gives to connections and to whoever asks for any port: one of
+// these may be gone before the child listens on it that it is meant for.
+const firstPort, portCount = 10000, 2000
+
+var given atomic.Int64 //nolint:gochecknoglobals // the ports that this process was given already
+
+// FreeAddr finds a loopback address that nobody listens on at the moment, and that it did not give before.
 func FreeAddr(ctx context.Context) (string, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	var last error
+	for range portCount {
+		port := firstPort + (int64(os.Getpid())+given.Add(1))%portCount
+		addr := net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10))
+		l, err := lc.Listen(ctx, "tcp", addr)
+		if err == nil {
+			return addr, l.Close()
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", last)
 }

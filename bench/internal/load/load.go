@@ -81,7 +81,7 @@ func (l *load) drive(ctx context.Context) (measure.Result, error) {
 	defer cancel()
 	for g := range l.cfg.Concurrency {
 		places.Go(func() {
-			for i := 0; time.Now().Before(end); i++ {
+			for i := 0; i == 0 || time.Now().Before(end); i++ {
 				if err := l.flow(ctx, fmt.Sprintf("%s-%d-%d", l.prefix, g, i)); err != nil {
 					stuck.Add(1)
 					l.api.Errors.Add(err.Error())
