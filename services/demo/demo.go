@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -100,7 +102,16 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.say("Steps %s (async), %s (async) and %s (sync) are registered; their worker is %s\n", reserveStock, chargeCard, sendReceipt, d.endpoint)
 	id := "order-" + strconv.FormatInt(time.Now().UnixMilli(), 36)
-	if _, err := d.console.StartFlow(ctx, order(id)); err != nil {
+	// The engine may just be taking its partitions: then the same is asked again, as
+	// the problem says.
+	start := func() error {
+		_, err := d.console.StartFlow(ctx, order(id))
+		if err != nil && client.StatusOf(err) != http.StatusServiceUnavailable {
+			return backoff.Permanent(err)
+		}
+		return err
+	}
+	if err := backoff.Retry(start, backoff.WithContext(backoff.NewExponentialBackOff(), ctx)); err != nil {
 		return fmt.Errorf("start the flow: %w", err)
 	}
 	d.say("Flow %s is started with the goal %s\n\n", id, sendReceipt)

@@ -51,16 +51,20 @@ func TestTheEndOfAFlowIsToldToWhoAsked(t *testing.T) {
 	if _, err := api.RegisterStep(t.Context(), charge); err != nil {
 		t.Fatal(err)
 	}
-	state, err := api.StartAndWait(t.Context(), client.StartRequest{
-		ID: "f", Goals: []string{"charge"}, CallbackURL: server.URL + "/ended", CallbackSecret: secret,
-	}, 20*time.Second)
-	if err != nil || state.Status != client.Completed {
-		t.Fatalf("got %+v, %v", state, err)
+	var state client.FlowState
+	testkit.Eventually(t, soon, func() (err error) { // an engine that just takes its partitions may be late
+		state, err = api.StartAndWait(t.Context(), client.StartRequest{
+			ID: "f", Goals: []string{"charge"}, CallbackURL: server.URL + "/ended", CallbackSecret: secret,
+		}, 20*time.Second)
+		return err
+	})
+	if state.Status != client.Completed {
+		t.Fatalf("got %+v", state)
 	}
 	testkit.Eventually(t, soon, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(told) == 2
+		return len(told) >= 2
 	})
 	mu.Lock()
 	defer mu.Unlock()

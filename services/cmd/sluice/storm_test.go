@@ -99,10 +99,10 @@ func TestARetryStormIsBounded(t *testing.T) {
 	testkit.Eventually(t, soon, func() bool { return down.calls.Load() >= flows }) // the storm is on
 	for i := range 20 {
 		id := fmt.Sprintf("well-%d", i)
-		began := time.Now()
 		if err := begin(id, "well"); err != nil {
 			t.Fatal(err)
 		}
+		began := time.Now()
 		digest, err := api.WaitFlow(t.Context(), id)
 		if err != nil || digest.Status != client.Completed {
 			t.Fatalf("%s: %v (%v)", id, digest.Status, err)

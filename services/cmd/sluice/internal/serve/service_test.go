@@ -50,7 +50,7 @@ func TestWhatRolesStandOnOutlivesThem(t *testing.T) {
 	s, ready := service(t, func(_ context.Context, p serve.Platform) (serve.Role, error) {
 		run := func(ctx context.Context) error {
 			<-ctx.Done()
-			drained = p.Bus.NC.FlushTimeout(time.Second)
+			drained = p.Bus.NC.FlushTimeout(30 * time.Second)
 			return nil
 		}
 		return serve.Role{Run: run, Checks: well}, nil
