@@ -437,9 +437,14 @@ func TestWaitFlowGivesUp(t *testing.T) {
 	if _, err := c.WaitFlow(t.Context(), "f"); client.StatusOf(err) != 404 {
 		t.Errorf("got %v", err)
 	}
-	c, _ = serve(t, says(503, ``))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	ctx, end := context.WithCancelCause(t.Context())
+	asked := 0
+	c, _ = serve(t, func(rw http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 2 {
+			end(context.DeadlineExceeded)
+		}
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	})
 	if _, err := c.WaitFlow(ctx, "f"); !errors.Is(err, context.DeadlineExceeded) || client.StatusOf(err) != 503 {
 		t.Errorf("got %v", err)
 	}

@@ -177,7 +177,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if stepID, p, flowID, err := s.ParseInvoke(text); err == nil {
 			one := s.InvokeHTTP(stepID, p, flowID)
-			if strings.Contains(text, "sluice.invoke.script.") {
+			if strings.HasPrefix(text, strings.TrimPrefix(namespace+".sluice.invoke.script.", ".")) {
 				one = s.InvokeScript(stepID, p, flowID)
 			}
 			spelled = append(spelled, one)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +134,17 @@ func TestSendHeedsRetryAfter(t *testing.T) {
 	}
 }
 
+// ends answers 503, and runs out of the sender's time with the second request.
+func ends(end context.CancelCauseFunc) http.HandlerFunc {
+	var asked atomic.Int64
+	return func(rw http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 2 {
+			end(context.DeadlineExceeded)
+		}
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	}
+}
+
 func TestSendEnds(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, reply{status: 503})
@@ -145,10 +157,11 @@ func TestSendEnds(t *testing.T) {
 	})
 	t.Run("with its context", func(t *testing.T) {
 		t.Parallel()
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
+		ctx, end := context.WithCancelCause(t.Context())
+		server := httptest.NewServer(ends(end))
+		t.Cleanup(server.Close)
 		s := worker.Sender{FirstDelay: time.Millisecond, MaxDelay: time.Millisecond}
-		_, err := s.Send(ctx, g.URL, step.Result{})
+		_, err := s.Send(ctx, server.URL, step.Result{})
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "503") {
 			t.Errorf("got %v", err)
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/sluiceflow/sluice/services/internal/testkit"
 )
 
+// soon is long: where a first check is late, the next comes after 30 s.
+const soon = 45 * time.Second
+
 func start(t *testing.T, rules endpoint.Rules, targets func() map[string]string) *health.Poller {
 	t.Helper()
 	p := health.NewPoller(rules, targets)
@@ -55,12 +58,12 @@ func TestPoller(t *testing.T) {
 		"elsewhere": {Status: health.Unhealthy, Error: "answered 302"},
 		"slow":      {Status: health.Unhealthy, Error: "no answer within 3s"},
 	} {
-		testkit.Eventually(t, 10*time.Second, func() bool { return p.Of(id) == want })
+		testkit.Eventually(t, soon, func() bool { return p.Of(id) == want })
 	}
-	testkit.Eventually(t, 10*time.Second, func() bool {
+	testkit.Eventually(t, soon, func() bool {
 		return strings.Contains(p.Of("metadata").Error, "169.254.169.254 is reserved")
 	})
-	testkit.Eventually(t, 10*time.Second, func() bool { return p.Of("gone").Status == health.Unhealthy })
+	testkit.Eventually(t, soon, func() bool { return p.Of("gone").Status == health.Unhealthy })
 	if got := p.Of("no such step"); got != (health.Status{Status: health.Unknown}) {
 		t.Errorf("a step without a check is %+v", got)
 	}
@@ -87,7 +90,7 @@ func TestPollerFollowsTheDefinition(t *testing.T) {
 		{"/old", health.Unhealthy}, {"/new", health.Healthy}, {"", health.Unknown},
 	} {
 		set(next.path)
-		testkit.Eventually(t, 10*time.Second, func() bool { return p.Of("s").Status == next.status })
+		testkit.Eventually(t, soon, func() bool { return p.Of("s").Status == next.status })
 	}
 }
 
@@ -101,7 +104,7 @@ func TestTheRulesForEndpointsHold(t *testing.T) {
 		"not in ENDPOINT_ALLOW_H": {AllowPrivate: true, AllowHosts: []string{"worker.example"}},
 	} {
 		p := start(t, rules, func() map[string]string { return map[string]string{"s": worker.URL} })
-		testkit.Eventually(t, 10*time.Second, func() bool { return p.Of("s").Status == health.Unhealthy })
+		testkit.Eventually(t, soon, func() bool { return p.Of("s").Status == health.Unhealthy })
 		if got := p.Of("s").Error; !strings.Contains(got, want) {
 			t.Errorf("it says %q, want %q", got, want)
 		}
