@@ -58,9 +58,7 @@ func newVetting(t *testing.T, consoleURL string) *vetting {
 			Flow:       &step.Child{Goals: []string{"confirm"}, InputMap: map[string]string{"person": "who"}, OutputMap: map[string]string{"verdict": "verdicts"}},
 		},
 	} {
-		if _, err := console.RegisterStep(t.Context(), d); err != nil {
-			t.Fatal(err)
-		}
+		registerStep(t, console, d)
 	}
 	return v
 }

@@ -60,9 +60,7 @@ func newRefunds(t *testing.T, consoleURL string) *refunds {
 		if id != "ship" {
 			d.HTTP.Compensate = server.URL + "/undo"
 		}
-		if _, err := console.RegisterStep(t.Context(), d); err != nil {
-			t.Fatal(err)
-		}
+		registerStep(t, console, d)
 	}
 	return r
 }

@@ -36,14 +36,14 @@ type load struct {
 	payload string
 
 	mu     sync.Mutex
-	stored map[string]bool // flow/step whose outcome got a 2xx
-	held   map[string]int  // by step
+	stored map[string]bool            // flow/step whose outcome got a 2xx
+	held   map[string]map[string]bool // flows, by step
 	flows  []string
 }
 
 func newLoad(t *testing.T, console string) *load {
 	t.Helper()
-	l := &load{t: t, stored: map[string]bool{}, held: map[string]int{}, gates: map[string]chan struct{}{}}
+	l := &load{t: t, stored: map[string]bool{}, held: map[string]map[string]bool{}, gates: map[string]chan struct{}{}}
 	api, err := client.New(console, client.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -74,11 +74,17 @@ func (l *load) register() {
 		{ID: "charge", Type: step.KindAsync, HTTP: call, WorkConfig: retries, Attributes: map[string]step.Attribute{"reservation": in, "payment": out}},
 		{ID: "receipt", Type: step.KindSync, HTTP: call, WorkConfig: retries, Attributes: map[string]step.Attribute{"payment": in, "receipt": out}},
 	} {
-		testkit.Eventually(l.t, patience, func() error {
-			_, err := l.api.RegisterStep(l.t.Context(), d)
-			return err
-		})
+		registerStep(l.t, l.api, d)
 	}
+}
+
+// registerStep registers a step, again and again until it is stored.
+func registerStep(t *testing.T, api *client.Client, d step.Definition) {
+	t.Helper()
+	testkit.Eventually(t, patience, func() error {
+		_, err := api.RegisterStep(t.Context(), d)
+		return err
+	})
 }
 
 // serve accepts async calls and completes them once. A worker that had a 2xx
@@ -105,7 +111,10 @@ func (l *load) complete(m step.Metadata) {
 	key := m.FlowID + "/" + m.StepID
 	l.mu.Lock()
 	known := l.stored[key]
-	l.held[m.StepID]++
+	if l.held[m.StepID] == nil {
+		l.held[m.StepID] = map[string]bool{}
+	}
+	l.held[m.StepID][m.FlowID] = true
 	l.mu.Unlock()
 	if known && !l.again {
 		return
@@ -134,13 +143,13 @@ func (l *load) hold(stepID string) (release func()) {
 	return release
 }
 
-// waitHeld waits until n completions of a step came to its gate.
+// waitHeld waits until the completions of n flows' step came to its gate.
 func (l *load) waitHeld(stepID string, n int) {
 	l.t.Helper()
 	testkit.Eventually(l.t, patience, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if got := l.held[stepID]; got < n {
+		if got := len(l.held[stepID]); got < n {
 			return fmt.Errorf("%d completions of %s are held, want %d", got, stepID, n)
 		}
 		return nil

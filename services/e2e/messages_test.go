@@ -22,14 +22,11 @@ func TestKillsWhileMessagesAreOnTheirWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = console.RegisterStep(t.Context(), step.Definition{
+	registerStep(t, console, step.Definition{
 		ID: "paid", Type: step.KindWait,
 		Attributes: map[string]step.Attribute{"order": {Role: step.RoleRequired}, "amount": {Role: step.RoleOutput}},
 		Wait:       &step.Wait{Message: &step.WaitMessage{Name: "payment", Key: &step.Script{Language: "cel", Script: "order"}}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	until := func(what string, do func(ctx context.Context) error) {
 		t.Helper()
 		testkit.Eventually(t, 2*patience, func() error { // the same again, until it is answered

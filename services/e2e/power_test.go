@@ -93,13 +93,11 @@ func TestNATSKeepsWhatItSynced(t *testing.T) {
 			disk.Sync()
 			stored, lost := map[string]bool{}, 0
 			for n := range cuts(t) {
-				acked := publishUntilItBreaks(t, b, fmt.Sprintf("cut-%d", n), func() {
+				acked := publishUntilItBreaks(t, b, fmt.Sprintf("cut-%d", n), func(acked func() bool) {
+					testkit.Eventually(t, patience, acked)
 					time.Sleep(time.Duration(200+rand.IntN(800)) * time.Millisecond) // the moment is random
 					s.cut(disk)
 				})
-				if len(acked) == 0 {
-					t.Error("nothing was acknowledged before the cut")
-				}
 				for _, flow := range acked {
 					stored[flow] = true
 				}
@@ -130,9 +128,9 @@ func missing(t *testing.T, b *bus.Bus, stored map[string]bool) int {
 	return lost
 }
 
-// publishUntilItBreaks stores messages, many at once, until cut has returned. It
-// returns those that were acknowledged.
-func publishUntilItBreaks(t *testing.T, b *bus.Bus, name string, cut func()) []string {
+// publishUntilItBreaks stores messages, many at once, until cut has returned, which is
+// told whether one is acknowledged. It returns those that were acknowledged.
+func publishUntilItBreaks(t *testing.T, b *bus.Bus, name string, cut func(stored func() bool)) []string {
 	t.Helper()
 	var (
 		writers sync.WaitGroup
@@ -159,7 +157,11 @@ func publishUntilItBreaks(t *testing.T, b *bus.Bus, name string, cut func()) []s
 			}
 		})
 	}
-	cut()
+	cut(func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acked) > 0
+	})
 	ended.Store(true)
 	writers.Wait()
 	return acked
