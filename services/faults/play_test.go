@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +79,11 @@ type run struct {
 	unreachable map[string]bool
 	// named are flows that `sluice verify` found something of.
 	named map[string]bool
+	// unasked says that Redis was too slow for a gateway at some time. It takes an
+	// outcome without Redis then, and cannot say that there is another.
+	unasked atomic.Bool
+	// drains are when gateways were asked to end, from and to.
+	drains [][2]time.Time
 }
 
 // play runs a row: a world under load, the fault as often as the form says, and
@@ -100,11 +107,11 @@ func play(t *testing.T, line row) {
 	r := begun(t, line)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	running := make(chan struct{})
-	go func() {
-		defer close(running)
-		r.l.Run(ctx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { r.l.Run(ctx) })
+	watching, seen := context.WithCancel(t.Context())
+	defer seen()
+	running.Go(func() { r.watchIndex(watching) })
 	r.wait(warmUp)
 	from := time.Now()
 	for range times {
@@ -114,8 +121,7 @@ func play(t *testing.T, line row) {
 	to := time.Now()
 	t.Logf("%d faults took %s", times, to.Sub(begin).Round(time.Millisecond))
 	stop()
-	<-running
-	flows, found := r.judge(to)
+	flows, found := r.judge(to, func() { seen(); running.Wait() })
 	res.violations, res.pause = len(found), observe.LongestPause(flows, from, to)
 	for _, v := range found {
 		t.Error(v)
@@ -176,9 +182,31 @@ func begun(t *testing.T, line row) *run {
 	return r
 }
 
-// judge waits for the end of all flows and says what was broken. The faults
-// stopped at a moment.
-func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invariant.Violation) {
+// watchIndex looks whether Redis is too slow for a gateway, until ctx ends.
+func (r *run) watchIndex(ctx context.Context) {
+	const missed = "sluice_webhook_redis_errors_total"
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for !r.indexLost && !r.unasked.Load() {
+		for _, name := range r.w.Names("gateway") {
+			asking, cancel := context.WithTimeout(ctx, second)
+			figures, err := r.w.Figures(asking, name, missed)
+			cancel()
+			if err == nil && figures[missed] > 0 { // else it is being broken
+				r.unasked.Store(true)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// judge waits for the end of all flows, ends what still runs then, and says what
+// was broken. The faults stopped at a moment.
+func (r *run) judge(stopped time.Time, finish func()) (map[string]invariant.History, []invariant.Violation) {
 	r.t.Helper()
 	end := stopped.Add(schedule + graceful + r.settle)
 	ctx, cancel := context.WithDeadline(r.t.Context(), end)
@@ -189,6 +217,10 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 	if open := r.look.Await(ctx, observe.Started(r.book.Book())); len(open) > 0 {
 		r.t.Logf("%d flows have not ended", len(open))
 	}
+	finish()
+	if r.unasked.Load() {
+		r.t.Log("Redis was too slow for a gateway")
+	}
 	limit := recording
 	if r.damaging {
 		limit = recordingLost
@@ -196,7 +228,7 @@ func (r *run) judge(stopped time.Time) (map[string]invariant.History, []invarian
 	recorded, cancelRecorded := context.WithTimeout(r.t.Context(), limit)
 	defer cancelRecorded()
 	found, flows, err := r.look.Judge(recorded, r.book, invariant.Evidence{
-		Quiet: r.quiet, IndexLost: r.indexLost, Lossy: r.damaging, EndBy: end, Unreachable: r.unreachable,
+		Quiet: r.quiet, IndexLost: r.indexLost || r.unasked.Load(), Lossy: r.damaging, EndBy: end, Unreachable: r.unreachable,
 	})
 	r.l.Close()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 func TestRowNothingBroken(t *testing.T) {
 	t.Parallel()
 	play(t, row{
-		fault: "none: duplicate, conflicting, late, early and reordered webhooks", short: 1, long: 5, pause: 3 * second,
+		fault: "none: duplicate, conflicting, late, early and reordered webhooks", short: 1, long: 5, pause: 8 * second,
 		quiet: true,
 		once:  func(r *run) { r.wait(3 * second) },
 	})
@@ -40,7 +40,7 @@ func TestRowEndpointsMisbehave(t *testing.T) {
 	flows := map[string][]string{}
 	play(t, row{
 		fault: "endpoints that hang, answer 500, redirect, drip, send 1 GB, close mid-body, are not there", short: 1, long: 5,
-		pause: 3 * second,
+		pause: 8 * second,
 		once: func(r *run) {
 			for _, bad := range load.BadEndpoints() {
 				r.unreachable[bad.Step] = !bad.Reached

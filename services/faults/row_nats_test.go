@@ -25,7 +25,7 @@ import (
 // jetstream connects to the world's NATS; the connection ends with the test.
 func (r *run) jetstream() jetstream.JetStream {
 	r.t.Helper()
-	nc, err := nats.Connect(r.w.NATSURL())
+	nc, err := nats.Connect(r.w.NATSURL(), nats.Timeout(patience))
 	r.must(err)
 	r.t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
@@ -39,7 +39,7 @@ func TestRowPoison(t *testing.T) {
 	space := subject.NewSpace("")
 	sent := 0
 	play(t, row{
-		fault: "garbage bytes as commands and invocations, and dead letters redriven", short: 1, long: 5, pause: 3 * second,
+		fault: "garbage bytes as commands and invocations, and dead letters redriven", short: 1, long: 5, pause: 8 * second,
 		once: func(r *run) {
 			js := r.jetstream()
 			for i := range 20 {
@@ -127,7 +127,7 @@ func (r *run) buried(want int) {
 func TestRowSubscriberDead(t *testing.T) {
 	t.Parallel()
 	play(t, row{
-		fault: "slow and dead subscribers of flow events", short: 1, long: 5, pause: 3 * second,
+		fault: "slow and dead subscribers of flow events", short: 1, long: 5, pause: 8 * second,
 		once: func(r *run) {
 			js := r.jetstream()
 			for i := range 5 {
@@ -224,7 +224,8 @@ func TestRowNATSClusterMemberKilled(t *testing.T) {
 	t.Parallel()
 	kills := 0
 	play(t, row{
-		fault: "kill -9 of one of three nats-servers, the leader of FLOWS every other time", short: 2, long: 50, pause: 15 * second,
+		fault: "kill -9 of one of three nats-servers, the leader of FLOWS every other time", short: 2, long: 50,
+		pause: 30 * second, // three elections at most, each of up to 9 s
 		world: world.Options{Servers: 3, Env: map[string]string{"STREAM_REPLICAS": "3"}},
 		once: func(r *run) {
 			servers := r.w.Names(world.NATS)

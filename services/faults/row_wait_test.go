@@ -31,7 +31,7 @@ const (
 	// takenOver is how long it may take until flows go on where all engines were
 	// killed and are back, and handedOver the same where each released what it had.
 	takenOver  = 10 * second
-	handedOver = 2 * second
+	handedOver = 5 * second
 )
 
 // A stage is where in their lives waits are disturbed.

@@ -95,6 +95,7 @@ func Check(e Evidence) []Violation {
 		c.waited(id, h)
 		c.nested(id, h)
 	}
+	c.uninformed()
 	for _, key := range sortedKeys(tokens) {
 		c.token(key, tokens[key])
 	}
@@ -123,6 +124,10 @@ type check struct {
 	decisions map[string][]ledger.Decision
 	// children are the flows that steps started.
 	children map[string]bool
+	// informed is how many calls said what an earlier attempt had said, and untold
+	// are those that should have and did not.
+	informed int
+	untold   []ledger.Call
 }
 
 func newCheck(e Evidence) *check {

@@ -115,7 +115,7 @@ func (c *check) unwanted(name string, parent, child History) {
 	if !parent.State.Status.Ended() || !s.Status.Ended() || s.Status == client.Canceled {
 		return // where one is open, that is a violation of its own
 	}
-	limit := clockSlack
+	limit := canceledSoon
 	if !c.Quiet {
 		limit = canceledWithin
 	}
@@ -123,6 +123,9 @@ func (c *check) unwanted(name string, parent, child History) {
 		c.broken(Nested, name, "it is %s %s after its parent ended, and was not canceled", s.Status, late)
 	}
 }
+
+// canceledSoon is how long the cancellation of a child may take.
+const canceledSoon = 8 * time.Second
 
 // canceledWithin is how long the cancellation of a child may take while something is
 // broken.
