@@ -22,5 +22,6 @@ if [ ! -e "$policy" ]; then
   chmod +x "$policy"
 fi
 
-apt-get update -q
-apt-get install -y -q --no-install-recommends "${packages[@]}"
+readonly retries=Acquire::Retries=3
+apt-get -o "$retries" update -q
+apt-get -o "$retries" install -y -q --no-install-recommends "${packages[@]}"

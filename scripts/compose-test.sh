@@ -38,7 +38,7 @@ cleanup() {
   if [ -n "$daemon" ]; then scripts/dockerd.sh stop "$daemon"; fi
   # Once more, where it is found: below all the logs.
   if [ "$status" -ne 0 ] && [ -s "$LAST_WORDS" ]; then cat "$LAST_WORDS" >&2; fi
-  rm -rf "$tmp"
+  rm -rf "$tmp" || true
   exit "$status"
 }
 trap cleanup EXIT
@@ -55,6 +55,7 @@ fi
 
 GATEWAY_PORT=$(free_port)
 CONSOLE_PORT=$(free_port)
+while [ "$CONSOLE_PORT" = "$GATEWAY_PORT" ]; do CONSOLE_PORT=$(free_port); done
 export GATEWAY_PORT CONSOLE_PORT
 export WEBHOOK_BASE_URL=http://localhost:$GATEWAY_PORT
 readonly console=http://localhost:$CONSOLE_PORT
@@ -87,6 +88,12 @@ promises() {
   done
 }
 
+# status_says PROMISE: sluice status does, too.
+status_says() {
+  docker exec "$(container console)" /sluice status --console-url http://127.0.0.1:8081 >"$tmp/status"
+  grep -q "^durability  *$1" "$tmp/status"
+}
+
 # begin MODE PROMISE HEALTHY [ARGUMENT...]: brings the mode up and waits until it serves and says what it promises.
 begin() {
   local mode=$1 promise=$2 all=$3
@@ -98,8 +105,7 @@ begin() {
   wait_for 60 curl -fsS --max-time 2 "$console/ready" || die "$mode: the console is not ready"
   wait_for 60 edge_serves || die "$mode: the edge finds no gateway"
   wait_for 60 promises "$promise" || die "$mode: not every role promises $promise: $(curl -sS "$console/ready")"
-  docker exec "$(container console)" /sluice status --console-url http://127.0.0.1:8081 >"$tmp/status"
-  grep -q "^durability  *$promise" "$tmp/status" || die "$mode: sluice status says: $(cat "$tmp/status")"
+  wait_for 60 status_says "$promise" || die "$mode: sluice status says: $(cat "$tmp/status")"
   say "ok   $(grep '^durability' "$tmp/status")"
 }
 
@@ -130,6 +136,8 @@ leader() {
   docker exec "$(container nats)" wget -q -O - 'http://127.0.0.1:8222/jsz?streams=true' | tr -d ' \n' |
     sed -n "s/.*\"name\":\"$1\",\"created\":\"[^\"]*\",\"cluster\":{[^}]*\"leader\":\"\([^\"]*\)\".*/\1/p"
 }
+
+has_leader() { [ -n "$(leader "$1")" ]; }
 
 # node_back SERVICE: starts it again, and waits until all are well.
 node_back() {
@@ -164,6 +172,7 @@ replicated() {
   files=(-f docker-compose.yml -f deployments/compose.replicated.yml)
   begin "replicated: three NATS servers" replicated $((ALL + 2))
   seed
+  wait_for 60 has_leader COMMANDS_0 || die "COMMANDS_0 has no leader"
   leads=$(leader COMMANDS_0)
   case $leads in
     nats) follows='nats-2' ;;

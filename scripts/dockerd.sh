@@ -28,7 +28,8 @@ stop() {
   [ -f "$dir/pid" ] || return 0
   pid=$(cat "$dir/docker.pid" 2>/dev/null || cat "$dir/pid")
   stop_pid "$pid" 60
-  rm -rf "$dir"
+  wait_for 10 gone "$pid" || true
+  rm -rf "$dir" || say "left: $dir"
 }
 
 [ $# -eq 2 ] || die "usage: start DIR | stop DIR"
