@@ -56,11 +56,13 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) createStream() {
 	w.t.Helper()
-	if _, err := w.js.CreateStream(w.t.Context(), jetstream.StreamConfig{
-		Name: stream, Subjects: []string{subject.Space{}.FlowEvents("")},
-	}); err != nil {
-		w.t.Fatal(err)
-	}
+	// The server may still be removing the files of one of that name.
+	testkit.Eventually(w.t, 30*time.Second, func() error {
+		_, err := w.js.CreateStream(w.t.Context(), jetstream.StreamConfig{
+			Name: stream, Subjects: []string{subject.Space{}.FlowEvents("")},
+		})
+		return err
+	})
 }
 
 func parse(data []byte, _ nats.Header) (*sluicev1.Commit, error) {
