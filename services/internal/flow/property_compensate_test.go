@@ -220,7 +220,7 @@ func TestEverySuccessIsUndoneOnce(t *testing.T) {
 		}
 		ending := rapid.IntRange(0, 12).Draw(t, "when it is canceled")
 		for round := 0; !l.state.Deactivated; round++ {
-			if round > 2500 {
+			if round > 2500+20*items(l.state) {
 				t.Fatalf("still %s after %d rounds:\n%s", flow.StatusName(l.state.Status), round, l.trace())
 			}
 			if round == ending {
